@@ -1,0 +1,428 @@
+"""The records that flow through a run: typed, frozen, fast, addressed by what they contain.
+
+Boxes and points are fractions of the *upright, un-padded* image, origin top left. Every other convention is a named
+frame in `genixer.frames` and exists at a boundary only.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from typing import Any, Literal, TypeVar
+
+import msgspec
+import xxhash
+
+from genixer.errors import DataError, FrameError
+
+__all__ = [
+    "SCHEMA",
+    "Box",
+    "Completion",
+    "Generation",
+    "ImageRef",
+    "Message",
+    "Mode",
+    "Origin",
+    "Point",
+    "Quarantined",
+    "Rejected",
+    "Request",
+    "Role",
+    "Sample",
+    "Sampling",
+    "Score",
+    "SftRow",
+    "Turn",
+    "Verdict",
+    "content_id",
+    "count_marks",
+    "decode_row",
+    "encode_row",
+    "escape_marks",
+    "random_for",
+    "split_marks",
+]
+
+SCHEMA = 1
+"""Version of the records in a shard; a newer reader reads older ones or says how to migrate."""
+
+Role = Literal["user", "assistant"]
+Mode = Literal["agnostic", "specific"]
+R = TypeVar("R")
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Base of all records: immutable, strict about unknown fields, defaults left out of the JSON."""
+
+
+class Box(Record, frozen=True, array_like=True):
+    """Rectangle with corners (x0, y0) and (x1, y1), each in [0, 1] of the upright, un-padded image; x0 <= x1, y0 <= y1.
+
+    Raises `FrameError` for anything else, NaN included.
+
+    >>> Box(0.1, 0.2, 0.5, 0.6).area
+    0.16
+    >>> Box(0.1, 0.2, 120.0, 0.6)
+    Traceback (most recent call last):
+    ...
+    genixer.errors.FrameError: box (0.1, 0.2, 120.0, 0.6) is not inside [0, 1] with x0 <= x1, y0 <= y1; is it in pixels?
+    """
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    def __post_init__(self) -> None:
+        if not (0.0 <= self.x0 <= self.x1 <= 1.0 and 0.0 <= self.y0 <= self.y1 <= 1.0):
+            corners = (self.x0, self.y0, self.x1, self.y1)
+            raise FrameError(
+                f"box {corners} is not inside [0, 1] with x0 <= x1, y0 <= y1; is it in pixels?"
+            )
+
+    @property
+    def area(self) -> float:
+        """Share of the image that the box covers, in [0, 1]."""
+        return round((self.x1 - self.x0) * (self.y1 - self.y0), 12)
+
+    def iou(self, other: Box) -> float:
+        """Share of the union that two boxes have in common, in [0, 1]; 0 if either is empty.
+
+        >>> Box(0.0, 0.0, 0.5, 1.0).iou(Box(0.25, 0.0, 0.75, 1.0))
+        0.3333333333333333
+        """
+        width = min(self.x1, other.x1) - max(self.x0, other.x0)
+        height = min(self.y1, other.y1) - max(self.y0, other.y0)
+        if width <= 0 or height <= 0:
+            return 0.0
+        shared = width * height
+        mine = (self.x1 - self.x0) * (self.y1 - self.y0)
+        theirs = (other.x1 - other.x0) * (other.y1 - other.y0)
+        return shared / (mine + theirs - shared)
+
+
+class Point(Record, frozen=True, array_like=True):
+    """Place in the image, x and y in [0, 1] of the upright, un-padded image. Raises `FrameError` outside.
+
+    >>> Point(0.5, 0.25)
+    Point(x=0.5, y=0.25)
+    """
+
+    x: float
+    y: float
+
+    def __post_init__(self) -> None:
+        if not (0.0 <= self.x <= 1.0 and 0.0 <= self.y <= 1.0):
+            raise FrameError(f"point {(self.x, self.y)} is not inside [0, 1]; is it in pixels?")
+
+
+class ImageRef(Record, frozen=True):
+    """Image by content: `path` relative to the image root, `width` and `height` in px of the upright image.
+
+    Raises `DataError` for an absolute path, one that climbs out of the root, or a size below one pixel.
+
+    >>> ImageRef("train/7.jpg", 640, 480, "9f2c").path
+    'train/7.jpg'
+    """
+
+    path: str
+    width: int
+    height: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        parts = self.path.replace("\\", "/").split("/")
+        if not self.path or parts[0] == "" or ".." in parts or ":" in parts[0] or "\0" in self.path:
+            raise DataError(
+                f"image path {self.path!r} must be relative and stay inside the image root"
+            )
+        if self.width < 1 or self.height < 1:
+            raise DataError(
+                f"image {self.path}: size {self.width}x{self.height} px is not positive"
+            )
+
+
+# n backslashes before a mark: n even means a mark after n/2 of them, n odd a literal after (n-1)/2.
+_MARK = re.compile(r"(\\*)<(box|point)>")
+
+
+def escape_marks(text: str) -> str:
+    r"""Text whose literal `<box>` and `<point>` can no longer be taken for marks.
+
+    >>> escape_marks("press <box> now")
+    'press \\<box> now'
+    """
+    return _MARK.sub(lambda m: f"{m[1] * 2}\\<{m[2]}>", text)
+
+
+def split_marks(text: str) -> tuple[list[str], list[str]]:
+    r"""Literal pieces of a turn's text, escapes undone, and the kinds of the marks between them.
+
+    Returns `(pieces, kinds)`, `len(pieces) == len(kinds) + 1`.
+
+    >>> split_marks(r"the cat <box> sees \<box>")
+    (['the cat ', ' sees <box>'], ['box'])
+    """
+    pieces, kinds, start, current = [], [], 0, ""
+    for match in _MARK.finditer(text):
+        slashes = len(match[1])
+        current += text[start : match.start()] + "\\" * (slashes // 2)
+        start = match.end()
+        if slashes % 2:
+            current += f"<{match[2]}>"
+        else:
+            pieces.append(current)
+            kinds.append(match[2])
+            current = ""
+    pieces.append(current + text[start:])
+    return pieces, kinds
+
+
+def count_marks(text: str) -> tuple[int, int]:
+    """How many `<box>` and how many `<point>` marks a turn's text holds.
+
+    >>> count_marks("from <point> to <box>")
+    (1, 1)
+    """
+    if "<" not in text:
+        return 0, 0
+    kinds = split_marks(text)[1]
+    return kinds.count("box"), kinds.count("point")
+
+
+class Turn(Record, frozen=True):
+    r"""One side's words: `<box>` and `<point>` in `text` are marks, the i-th of a kind is `boxes[i]` / `points[i]`.
+
+    Literal marks in data are escaped (`escape_marks`). `groups` gives the sizes of runs of box marks that belong to one
+    phrase (Shikra); empty means each box stands alone. Raises `DataError` when marks and coordinates do not agree.
+
+    >>> Turn("assistant", "at <box>", (Box(0.1, 0.1, 0.2, 0.2),)).boxes[0].x0
+    0.1
+    >>> Turn("assistant", "at <box>")
+    Traceback (most recent call last):
+    ...
+    genixer.errors.DataError: turn has 1 box and 0 point marks but 0 boxes and 0 points
+    """
+
+    role: Role
+    text: str
+    boxes: tuple[Box, ...] = ()
+    points: tuple[Point, ...] = ()
+    groups: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        boxes, points = count_marks(self.text)
+        if boxes != len(self.boxes) or points != len(self.points):
+            raise DataError(
+                f"turn has {boxes} box and {points} point marks but {len(self.boxes)} boxes and {len(self.points)} points"
+            )
+        if self.groups and (sum(self.groups) != boxes or min(self.groups) < 1):
+            raise DataError(f"groups {self.groups} do not cover {boxes} boxes")
+
+
+class Origin(Record, frozen=True):
+    """Where a sample comes from; never part of its id.
+
+    `parents` are ids of the records it was made of, `prompt` is the digest of the instruction, `scores` what filters
+    said (each filter documents its range), `question_type` the source's own word for the kind of question.
+    """
+
+    source: str
+    licence: str = ""
+    parents: tuple[str, ...] = ()
+    generator: str = ""
+    revision: str = ""
+    prompt: str = ""
+    mode: str = ""
+    seed: int | None = None
+    question_type: str = ""
+    scores: dict[str, float] = {}
+
+
+def content_id(*parts: object) -> str:
+    """32 hex digits that depend on the content of `parts` alone (xxh3-128 of their canonical JSON).
+
+    >>> content_id("rec", 1) == content_id("rec", 1) != content_id("rec", 2)
+    True
+    """
+    return xxhash.xxh3_128_hexdigest(_ENCODER.encode(parts))
+
+
+class Sample(Record, frozen=True):
+    """An image and a conversation about it, of one task; `id` is the hash of task, image content and turns.
+
+    Make one with `Sample.of`, which fills the id.
+
+    >>> cat = ImageRef("cat.png", 64, 64, "ab12")
+    >>> one = Sample.of("common_vqa", cat, (Turn("user", "What is it?"), Turn("assistant", "cat")), Origin("vqav2"))
+    >>> two = Sample.of("common_vqa", cat, one.turns, Origin("elsewhere"))
+    >>> one.id == two.id
+    True
+    """
+
+    id: str
+    task: str
+    image: ImageRef
+    turns: tuple[Turn, ...]
+    origin: Origin
+
+    @classmethod
+    def of(cls, task: str, image: ImageRef, turns: tuple[Turn, ...], origin: Origin) -> Sample:
+        """Build a sample whose id is the hash of `task`, `image.sha256` and `turns`; `origin` does not count."""
+        return cls(content_id("sample", task, image.sha256, turns), task, image, turns, origin)
+
+
+class Message(Record, frozen=True):
+    """One finished turn of training text: coordinates written out, nothing left to fill in."""
+
+    role: Role
+    text: str
+
+
+class SftRow(Record, frozen=True):
+    """One conversation ready for training: what `instruct` makes of a sample.
+
+    `frame` and `decimals` say how coordinates are written in `messages`, so that a trainer can refuse a model that reads
+    another frame. `purpose` is `generator` (ask and answer from the image alone), `student` (answer a question) or `judge`.
+    """
+
+    id: str
+    sample_id: str
+    task: str
+    purpose: Literal["generator", "student", "judge"]
+    image: ImageRef
+    messages: tuple[Message, ...]
+    mode: str = ""
+    frame: str = "unit"
+    decimals: int = 3
+    source: str = ""
+
+
+class Sampling(Record, frozen=True):
+    """How tokens are drawn: `temperature` 0 is greedy; `top_p` in (0, 1]; `top_k` 0 is off; `seed` is per request."""
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int = 0
+
+
+class Request(Record, frozen=True):
+    """One thing asked of a generator about one image. `id` = hash of image content, task, mode and draw.
+
+    >>> cat = ImageRef("cat.png", 64, 64, "ab12")
+    >>> Request.of(cat, "rec", "specific", 0, "Ask.", Sampling()).id == Request.of(cat, "rec", "specific", 0, "?", Sampling()).id
+    True
+    """
+
+    id: str
+    image: ImageRef
+    prompt: str
+    sampling: Sampling
+    task: str = ""
+    mode: str = ""
+    draw: int = 0
+
+    @classmethod
+    def of(
+        cls, image: ImageRef, task: str, mode: str, draw: int, prompt: str, sampling: Sampling
+    ) -> Request:
+        """Build a request; its id leaves prompt and sampling out, since they follow from the id and the run's seed."""
+        return cls(
+            content_id("request", image.sha256, task, mode, draw),
+            image,
+            prompt,
+            sampling,
+            task,
+            mode,
+            draw,
+        )
+
+
+class Completion(Record, frozen=True):
+    """What came back: `logprobs` are natural logs, raw (before temperature, top-k, top-p), one per generated token.
+
+    `finish` is `stop` (end token; it is in `token_ids`), `length` or `error`.
+    """
+
+    request_id: str
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finish: Literal["stop", "length", "error"]
+
+
+class Generation(Record, frozen=True):
+    """A request with what came back, as the generate stage keeps it; `frame` and `decimals` say how to read boxes."""
+
+    id: str
+    request: Request
+    completion: Completion
+    frame: str = "unit"
+    decimals: int = 3
+    generator: str = ""
+    revision: str = ""
+
+
+class Verdict(Record, frozen=True):
+    """A filter's word on one sample: `reason` is snake_case and empty when kept; `score` has the filter's own range."""
+
+    keep: bool
+    reason: str = ""
+    score: float | None = None
+
+
+class Rejected(Record, frozen=True):
+    """A well-formed row that a rule refused, whole, with the rule's name and every score known by then."""
+
+    id: str
+    reason: str
+    row: Any
+    scores: dict[str, float] = {}
+
+
+class Quarantined(Record, frozen=True):
+    """Something unreadable or failed: `where` is `file:line` or an id, `raw` the bytes as they came (see `raw_text`)."""
+
+    where: str
+    reason: str
+    detail: str = ""
+    raw: str = ""
+
+
+class Score(Record, frozen=True):
+    """A metric's `value` over `n` items with its 95 % interval, all in the metric's own unit."""
+
+    metric: str
+    value: float
+    n: int
+    ci95: tuple[float, float]
+
+
+def random_for(seed: int, stage: str, key: str) -> random.Random:
+    """Random source that depends on its three arguments alone, so results do not depend on order, shards or workers.
+
+    >>> random_for(7, "instruct", "a").random() == random_for(7, "instruct", "a").random()
+    True
+    """
+    return random.Random(xxhash.xxh3_64_intdigest(f"{seed}\0{stage}\0{key}".encode()))
+
+
+_ENCODER = msgspec.json.Encoder(order="sorted")
+
+
+def encode_row(row: object) -> bytes:
+    """Canonical JSON of a record, sorted keys, no newline: the same record is always the same bytes."""
+    return _ENCODER.encode(row)
+
+
+def decode_row(line: bytes, kind: type[R]) -> R:
+    """Record of type `kind` from one JSON line; raises `DataError` with the field that is wrong."""
+    try:
+        return msgspec.json.decode(line, type=kind)
+    except msgspec.ValidationError as error:
+        raise DataError(f"not a {kind.__name__}: {error}") from error
+    except msgspec.DecodeError as error:
+        raise DataError(f"not JSON: {error}") from error

@@ -1,0 +1,36 @@
+"""What a filter is: a rule that keeps a sample or names the reason it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from genixer.data import Sample, Verdict
+
+__all__ = ["Filter", "FilterSettings"]
+
+
+class FilterSettings(BaseModel):
+    """Settings every filter shares."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Filter(Protocol):
+    """Rule over samples. Judges a fixed block at a time, so that models can batch; one verdict a sample, in order."""
+
+    name: ClassVar[str]
+    reasons: ClassVar[tuple[str, ...]]
+    """Every reason it may give, for the docs and the report."""
+    Settings: ClassVar[type[FilterSettings]]
+
+    def __init__(self, settings: FilterSettings) -> None:
+        """Keep `settings`; models load on first use."""
+        ...
+
+    def judge(self, samples: Sequence[Sample], images: Path) -> list[Verdict]:
+        """One verdict a sample, in order; image paths are relative to `images`. A NaN score never passes a threshold."""
+        ...

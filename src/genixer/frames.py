@@ -1,0 +1,131 @@
+"""Named coordinate frames: how other systems write a box, and the way there and back.
+
+Inside the project a coordinate is a fraction of the upright, un-padded image. A frame is always declared by a config or a
+preset, never guessed from the size of the numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from genixer.data import Box, Point
+from genixer.errors import ConfigError, FrameError
+
+__all__ = [
+    "FRAMES",
+    "Frame",
+    "box_from_frame",
+    "box_to_frame",
+    "check_frame",
+    "point_from_frame",
+    "point_to_frame",
+]
+
+Frame = Literal["unit", "pixel", "padded_square", "per_999", "per_1000", "loc_1024"]
+
+FRAMES: dict[str, str] = {
+    "unit": "fraction of the un-padded image, in [0, 1] (Genixer's generator)",
+    "pixel": "pixels of the un-padded image, corners (not width and height)",
+    "padded_square": "fraction of the image centred on a square of its longer side (Shikra, LLaVA-1.5)",
+    "per_999": "integers 0 to 999 of the un-padded image (Qwen-VL)",
+    "per_1000": "integers 0 to 1000 of the un-padded image (Qwen2-VL, Qwen3-VL)",
+    "loc_1024": "integers 0 to 1023 of the un-padded image (PaliGemma location tokens)",
+}
+_SCALE = {"unit": 1.0, "per_999": 999.0, "per_1000": 1000.0, "loc_1024": 1023.0}
+
+
+def check_frame(name: str) -> Frame:
+    """The frame called `name`; raises `ConfigError` with the list for any other word.
+
+    >>> check_frame("unit")
+    'unit'
+    """
+    if name not in get_args(Frame):
+        raise ConfigError(f"no frame is called {name!r}; known: {', '.join(FRAMES)}")
+    return name  # type: ignore[return-value]
+
+
+def _axes(frame: Frame, width: int, height: int) -> tuple[tuple[float, float], tuple[float, float]]:
+    """(scale, offset) of x and of y: framed = fraction * scale + offset."""
+    if frame == "pixel":
+        return (float(width), 0.0), (float(height), 0.0)
+    if frame == "padded_square":
+        side = max(width, height)
+        # Integer offset: the pixel where the pasted image really starts.
+        return (width / side, (side - width) // 2 / side), (
+            height / side,
+            (side - height) // 2 / side,
+        )
+    scale = _SCALE[frame]
+    return (scale, 0.0), (scale, 0.0)
+
+
+def point_to_frame(point: Point, frame: Frame, width: int, height: int) -> tuple[float, float]:
+    """Coordinates of `point` in `frame`, for an image of `width` x `height` px; not rounded.
+
+    >>> point_to_frame(Point(0.5, 0.0), "padded_square", 200, 100)
+    (0.5, 0.25)
+    """
+    (sx, ox), (sy, oy) = _axes(frame, width, height)
+    return point.x * sx + ox, point.y * sy + oy
+
+
+def box_to_frame(
+    box: Box, frame: Frame, width: int, height: int
+) -> tuple[float, float, float, float]:
+    """Corners of `box` in `frame`, for an image of `width` x `height` px; not rounded.
+
+    >>> box_to_frame(Box(0.0, 0.0, 1.0, 1.0), "padded_square", 200, 100)
+    (0.0, 0.25, 1.0, 0.75)
+    >>> box_to_frame(Box(0.25, 0.5, 0.5, 1.0), "pixel", 200, 100)
+    (50.0, 50.0, 100.0, 100.0)
+    """
+    (sx, ox), (sy, oy) = _axes(frame, width, height)
+    return box.x0 * sx + ox, box.y0 * sy + oy, box.x1 * sx + ox, box.y1 * sy + oy
+
+
+def point_from_frame(
+    xy: tuple[float, float], frame: Frame, width: int, height: int, slack: float = 0.0
+) -> Point:
+    """Point whose coordinates in `frame` are `xy`; `slack` is how far outside the image, in fractions, is clamped.
+
+    Raises `FrameError` further out.
+
+    >>> point_from_frame((0.5, 0.25), "padded_square", 200, 100)
+    Point(x=0.5, y=0.0)
+    """
+    (sx, ox), (sy, oy) = _axes(frame, width, height)
+    return Point(_inside((xy[0] - ox) / sx, slack), _inside((xy[1] - oy) / sy, slack))
+
+
+def box_from_frame(
+    corners: tuple[float, float, float, float],
+    frame: Frame,
+    width: int,
+    height: int,
+    slack: float = 0.0,
+) -> Box:
+    """Box whose corners in `frame` are `corners`; `slack` is how far outside the image, in fractions, is clamped.
+
+    Raises `FrameError` for corners further out, or in the wrong order.
+
+    >>> box_from_frame((0.0, 0.25, 1.0, 0.75), "padded_square", 200, 100)
+    Box(x0=0.0, y0=0.0, x1=1.0, y1=1.0)
+    """
+    (sx, ox), (sy, oy) = _axes(frame, width, height)
+    x0, y0, x1, y1 = corners
+    return Box(
+        _inside((x0 - ox) / sx, slack),
+        _inside((y0 - oy) / sy, slack),
+        _inside((x1 - ox) / sx, slack),
+        _inside((y1 - oy) / sy, slack),
+    )
+
+
+def _inside(value: float, slack: float) -> float:
+    """`value` clamped to [0, 1] when it is at most `slack` outside."""
+    if not -slack <= value <= 1.0 + slack:
+        raise FrameError(
+            f"coordinate {value:.4f} is outside [0, 1] by more than {slack}; is it in another frame?"
+        )
+    return min(1.0, max(0.0, value))

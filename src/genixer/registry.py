@@ -1,0 +1,82 @@
+"""Lazy tables of plugins: names are known without importing anything heavy, classes are loaded when first asked for."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+import msgspec
+
+from genixer.errors import ConfigError, UnknownNameError
+
+__all__ = ["Entry", "Registry"]
+
+GROUP = "genixer.plugins"
+"""Entry-point group: the entry's name is `kind.name` (`filter.my_rule`), its value `module:Class`."""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One line of a table: where the class is (`module:Class`), one line about it, licence and capability if any."""
+
+    target: str
+    about: str
+    licence: str = ""
+    capability: str = ""
+
+
+class Registry(Mapping[str, Entry]):
+    """Table of one kind of plugin, ours plus what other packages register; a duplicate name is a `ConfigError`.
+
+    >>> table = Registry("filter", {"rules": Entry("genixer.errors:DataError", "an example")})
+    >>> table.load("rules").__name__
+    'DataError'
+    >>> table.load("rule")
+    Traceback (most recent call last):
+    ...
+    genixer.errors.UnknownNameError: no filter is called 'rule'; did you mean rules?
+    """
+
+    def __init__(self, kind: str, own: Mapping[str, Entry]) -> None:
+        """Start a table of `kind` (a singular noun) with the project's `own` entries."""
+        self.kind = kind
+        self._own = dict(own)
+        self._all: dict[str, Entry] | None = None
+
+    def _entries(self) -> dict[str, Entry]:
+        if self._all is None:
+            entries = dict(self._own)
+            for point in sorted(entry_points(group=GROUP), key=lambda p: p.name):
+                kind, _, name = point.name.partition(".")
+                if kind != self.kind:
+                    continue
+                if name in entries:
+                    raise ConfigError(
+                        f"{self.kind} {name!r} is registered twice: {entries[name].target}, {point.value}"
+                    )
+                entries[name] = Entry(
+                    point.value, f"from {point.dist.name if point.dist else 'a plugin'}"
+                )
+            self._all = entries
+        return self._all
+
+    def __getitem__(self, name: str) -> Entry:
+        """Entry called `name`; raises `UnknownNameError` naming the near ones."""
+        entries = self._entries()
+        if name not in entries:
+            raise UnknownNameError(self.kind, name, entries)
+        return entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Names in alphabetical order."""
+        return iter(sorted(self._entries()))
+
+    def __len__(self) -> int:
+        """How many plugins there are."""
+        return len(self._entries())
+
+    def load(self, name: str) -> Any:
+        """Import and return the class called `name`."""
+        module, _, attribute = self[name].target.partition(":")
+        return getattr(importlib.import_module(module), attribute)

@@ -1,0 +1,43 @@
+"""The stages a config can name. One line here makes a new one known."""
+
+from genixer.registry import Entry, Registry
+
+__all__ = ["STAGES"]
+
+_HERE = "genixer.stages"
+
+STAGES = Registry(
+    "stage",
+    {
+        "scenes": Entry(
+            f"{_HERE}.scenes:ScenesStage",
+            "draws the embedded world: images, annotation files, truth",
+        ),
+        "collect": Entry(f"{_HERE}.collect:CollectStage", "step 1: annotated datasets to samples"),
+        "instruct": Entry(
+            f"{_HERE}.instruct:InstructStage",
+            "step 2: samples to training text, two-level instructions",
+        ),
+        "train": Entry(f"{_HERE}.train:TrainStage", "step 3: training text to weights"),
+        "train_clip": Entry(
+            f"{_HERE}.train_clip:TrainClipStage", "regions and names to a small image-text model"
+        ),
+        "generate": Entry(
+            f"{_HERE}.generate:GenerateStage", "step 4: unlabelled images to completions"
+        ),
+        "decode": Entry(
+            f"{_HERE}.decode:DecodeStage", "completions to samples; what does not parse is rejected"
+        ),
+        "filter": Entry(f"{_HERE}.filter:FilterStage", "a chain of filters over samples"),
+        "dedup": Entry(f"{_HERE}.dedup:DedupStage", "drops exact duplicates"),
+        "mix": Entry(f"{_HERE}.mix:MixStage", "draws a training mixture for one arm of a study"),
+        "evaluate": Entry(
+            f"{_HERE}.evaluate:EvaluateStage", "a model on benchmarks: predictions and scores"
+        ),
+        "measure": Entry(
+            f"{_HERE}.measure:MeasureStage",
+            "precision of rows against the exact truth of the embedded world",
+        ),
+        "report": Entry(f"{_HERE}.report:ReportStage", "one offline page about the run"),
+    },
+)

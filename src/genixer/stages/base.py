@@ -1,0 +1,185 @@
+"""What a stage is: a pure, versioned function from settings and rows to rows, run shard by shard.
+
+A step is a stage with a name, settings and inputs. Its life, whoever executes it:
+
+    items() -> prepare() -> process() for every shard, in any order, in any process -> finish() -> manifest
+
+`process` must call the writer exactly once for each of its `count` work items: `keep`, `reject` or `quarantine`. That is the
+ledger `in = kept + rejected + quarantined`; a shard that does not add up is not committed. What a stage writes depends
+on settings, seed and inputs alone, never on which worker runs it, when, or how many there are.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import msgspec
+from pydantic import BaseModel, ConfigDict
+
+__all__ = ["Estimate", "FileWriter", "RowWriter", "Stage", "StageSettings", "Step", "StepOutput"]
+
+R = TypeVar("R")
+
+
+class StageSettings(BaseModel):
+    """Settings of one stage: the `with:` block of a step. Unknown keys are errors; every field has one line of help."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StepOutput(Protocol):
+    """A finished step, read only (`genixer.store.reader.StoredStep`)."""
+
+    name: str
+    stage: str
+    files: Path
+    """Folder of the files it wrote (images, weights, tables)."""
+
+    @property
+    def rows_kept(self) -> int:
+        """How many rows it kept."""
+        ...
+
+    @property
+    def counts(self) -> Mapping[str, Any]:
+        """The manifest's ledger: `in`, `kept`, `rejected` (by reason), `quarantined` (by reason)."""
+        ...
+
+    def rows(self, kind: type[R], first: int = 0, count: int | None = None) -> Iterator[R]:
+        """Kept rows `first` to `first + count`, in order, as records of type `kind`; checks digests as it reads."""
+        ...
+
+    def rejected(self) -> Iterator[Any]:
+        """`genixer.data.Rejected` rows, in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Step:
+    """Everything a stage may know about the step it runs as."""
+
+    name: str
+    seed: int
+    images: Path
+    """Image root of the run: every `ImageRef.path` is relative to it."""
+    inputs: Mapping[str, tuple[StepOutput, ...]] = field(default_factory=dict)
+    """Finished input steps by role; a plain list in the config has the role `rows`."""
+    limit: int | None = None
+    """With `--limit N`: at most N work items, and as little training as shows that it works."""
+    threads: int = 1
+    """Compute threads this process may use; part of the fingerprint."""
+    run: Path = Path()
+    """Run folder."""
+
+    def resolve(self, reference: str) -> Path:
+        """Path for `@step/some/file` (inside that step's files) or an ordinary path (relative to the working folder)."""
+        if not reference.startswith("@"):
+            return Path(reference)
+        step, _, rest = reference[1:].partition("/")
+        return self.run / step / "files" / rest
+
+    def rows(
+        self, kind: type[R], first: int = 0, count: int | None = None, role: str = "rows"
+    ) -> Iterator[R]:
+        """Rows `first` to `first + count` of all inputs of `role` joined in order."""
+        left = count
+        for output in self.inputs.get(role, ()):
+            if first >= output.rows_kept:
+                first -= output.rows_kept
+                continue
+            for row in output.rows(kind, first, left):
+                if left is not None:
+                    left -= 1
+                yield row
+            if left is not None and left <= 0:
+                return
+            first = 0
+
+    def count(self, role: str = "rows") -> int:
+        """How many rows the inputs of `role` keep together."""
+        return sum(output.rows_kept for output in self.inputs.get(role, ()))
+
+
+class FileWriter(Protocol):
+    """Where a step puts files. They appear all at once, with digests, when the unit of work is committed."""
+
+    def file(self, path: str, data: bytes) -> None:
+        """Write `data` to `path`, relative to the step's `files` folder."""
+        ...
+
+    def adopt(self, folder: Path, path: str = "") -> None:
+        """Move every file below `folder` (a scratch folder of the caller) to `path` below the step's `files` folder."""
+        ...
+
+    def scratch(self) -> Path:
+        """New empty folder on the same disk, removed when the unit of work ends."""
+        ...
+
+
+class RowWriter(FileWriter, Protocol):
+    """Where a shard's rows go: one call for each work item."""
+
+    def keep(self, row: msgspec.Struct) -> None:
+        """The item's result."""
+        ...
+
+    def reject(
+        self, id: str, reason: str, row: Any, scores: Mapping[str, float] | None = None
+    ) -> None:
+        """A well-formed item that a rule refused; `reason` is snake_case."""
+        ...
+
+    def quarantine(self, where: str, reason: str, detail: str = "", raw: str | bytes = "") -> None:
+        """An unreadable or failed item; `raw` is kept as it came."""
+        ...
+
+
+class Estimate(msgspec.Struct, frozen=True):
+    """What `genixer plan` says of a step: `items` in, `kept` out (None = cannot be known before), tokens, seconds, bytes."""
+
+    items: int | None = None
+    kept: int | None = None
+    tokens: int = 0
+    seconds: float = 0.0
+    bytes: int = 0
+
+
+class Stage(ABC):
+    """One kind of step. Subclasses set the class variables and `process`; the other hooks do nothing by default."""
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    """Raised whenever the same inputs and settings would give other rows; part of the fingerprint."""
+    Settings: ClassVar[type[StageSettings]] = StageSettings
+    rows_per_shard: ClassVar[int] = 512
+
+    def __init__(self, settings: Any) -> None:
+        """Keep `settings`, an instance of `Settings`."""
+        self.settings = settings
+
+    @abstractmethod
+    def items(self, step: Step) -> int:
+        """How many work items there are. Cheap: counts only."""
+
+    def prepare(self, step: Step, out: FileWriter) -> None:
+        """Once, before the shards: build what they share (an index, say) as files."""
+
+    def process(self, step: Step, first: int, count: int, out: RowWriter) -> None:
+        """Do work items `first` to `first + count`."""
+        raise NotImplementedError(f"stage {self.name} has {count} items but no process()")
+
+    def finish(self, step: Step, out: FileWriter, rows: StepOutput) -> None:
+        """Once, after the shards: make files from the step's own `rows` (weights, scores, a page)."""
+
+    def external(self) -> list[Path]:
+        """Files outside the run that the result depends on; their content goes into the fingerprint."""
+        return []
+
+    def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:
+        """What the step will cost, from its settings and its inputs' estimates by role; loads no model, reads no data."""
+        items = sum(one.kept or 0 for many in inputs.values() for one in many) or None
+        return Estimate(items=items, kept=items)
