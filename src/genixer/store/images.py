@@ -1,0 +1,200 @@
+"""Image files, read with suspicion: contained, capped from the header, fully decoded, upright, RGB.
+
+Whatever is wrong with a file comes out as an `ImageError` with a reason that can be counted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+import struct
+import warnings
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from genixer.data import ImageRef
+from genixer.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["MAX_PIXELS", "REASONS", "ImageCatalog", "ImageError", "open_image"]
+
+MAX_PIXELS = 50_000_000
+"""Pixels above which an image counts as a decompression bomb."""
+
+REASONS = (
+    "missing_image",
+    "corrupt_image",
+    "image_bomb",
+    "path_escapes",
+    "empty_image",
+    "not_an_image",
+)
+
+# Formats that hold photographs. Left out on purpose: those that run programs (EPS).
+# JPEG also opens the MPO files of cameras.
+_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
+
+# Everything Pillow's decoders are known to raise for bytes they cannot read.
+_DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    EOFError,
+    AttributeError,
+    struct.error,
+    zlib.error,
+)
+
+
+class ImageError(DataError):
+    """An image file that cannot be used; `reason` is the snake_case word to count (`REASONS`)."""
+
+    def __init__(self, reason: str, path: str, detail: str = "") -> None:
+        """Keep `reason` for the count, `path` and `detail` for people."""
+        super().__init__(f"{path}: {reason}: {detail}" if detail else f"{path}: {reason}")
+        self.reason, self.path, self.detail = reason, path, detail
+
+
+def open_image(root: Path, path: str, max_pixels: int = MAX_PIXELS) -> Image:
+    """Image `path` below `root`: decoded in full, upright (EXIF applied), RGB, alpha laid on white.
+
+    16-bit and float greys are scaled to 8 bits, animations give their first frame. Raises
+    `ImageError`; an image of more than `max_pixels` is refused from its header, before decoding.
+
+    >>> open_image(Path("."), "../secret.png")
+    Traceback (most recent call last):
+    ...
+    genixer.store.images.ImageError: ../secret.png: path_escapes: not inside the image root
+    """
+    with _opened(root, path) as file:
+        return _decode(file, path, max_pixels)
+
+
+class ImageCatalog:
+    """Refs of the images below `root`; the last `keep` answers, errors too, are remembered."""
+
+    def __init__(self, root: Path, max_pixels: int = MAX_PIXELS, keep: int = 20_000) -> None:
+        """Remember where images lie; nothing is read yet."""
+        self.root, self.max_pixels, self._keep = root, max_pixels, keep
+        self._known: OrderedDict[str, ImageRef | tuple[str, str]] = OrderedDict()
+
+    def ref(self, path: str) -> ImageRef:
+        """Ref with the sha256 of the file's bytes and its upright size in px.
+
+        Raises `ImageError` for a file that cannot be used.
+        """
+        known = self._known.get(path)
+        if known is None:
+            known = self._look(path)
+            self._known[path] = known
+            if len(self._known) > self._keep:
+                self._known.popitem(last=False)
+        else:
+            self._known.move_to_end(path)
+        if isinstance(known, ImageRef):
+            return known
+        # A fresh exception each time: raising a kept one again would grow its traceback.
+        raise ImageError(known[0], path, known[1])
+
+    def _look(self, path: str) -> ImageRef | tuple[str, str]:
+        try:
+            with _opened(self.root, path) as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                file.seek(0)
+                # Decoding in full, not the header alone, is what finds truncated files.
+                width, height = _decode(file, path, self.max_pixels).size
+            return ImageRef(path, width, height, digest)
+        except ImageError as error:
+            return error.reason, error.detail
+
+
+@contextmanager
+def _opened(root: Path, path: str) -> Iterator[BufferedReader]:
+    """The file, once known to lie inside `root` (links followed), to be regular and not empty."""
+    parts = path.replace("\\", "/").split("/")
+    if not path or parts[0] == "" or ".." in parts or ":" in parts[0] or "\0" in path:
+        raise ImageError("path_escapes", path, "not inside the image root")
+    full = root / path
+    try:
+        if not full.resolve().is_relative_to(root.resolve()):
+            raise ImageError("path_escapes", path, "a link leads out of the image root")
+        status = full.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError("not_an_image", path, "not a regular file")
+        if status.st_size == 0:
+            raise ImageError("empty_image", path, "the file has no bytes")
+        file = full.open("rb")
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
+        detail = getattr(error, "strerror", None) or str(error)
+        raise ImageError("missing_image", path, f"{full}: {detail}") from error
+    with file:
+        yield file
+
+
+def _decode(file: BufferedReader, path: str, max_pixels: int) -> Image:
+    from PIL import Image as Pillow
+    from PIL import ImageOps, UnidentifiedImageError
+
+    with warnings.catch_warnings():
+        # Pillow warns about metadata nobody reads here, and about sizes that are checked below.
+        warnings.simplefilter("ignore")
+        Pillow.init()
+        formats = [name for name in _FORMATS if name in Pillow.OPEN]
+        try:
+            with Pillow.open(file, formats=formats) as image:
+                width, height = image.size
+                if width * height > max_pixels:
+                    raise ImageError("image_bomb", path, f"{width}x{height} px > {max_pixels} px")
+                image.load()
+                return _to_rgb(ImageOps.exif_transpose(image))
+        except Pillow.DecompressionBombError as error:
+            raise ImageError("image_bomb", path, str(error)) from error
+        except UnidentifiedImageError as error:
+            file.seek(0)
+            if file.read(4).startswith(_SIGNATURES):
+                raise ImageError("corrupt_image", path, "its header is damaged") from error
+            raise ImageError(
+                "not_an_image", path, f"none of the formats {', '.join(formats)}"
+            ) from error
+        except _DECODE_ERRORS as error:
+            raise ImageError("corrupt_image", path, str(error)) from error
+
+
+def _to_rgb(image: Image) -> Image:
+    """`image` as 8-bit RGB: deep greys scaled, alpha laid on white."""
+    from PIL import Image as Pillow
+
+    if image.mode.startswith(("I", "F")):
+        return _to_grey(image).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Pillow.new("RGBA", image.size, (255, 255, 255, 255))
+        return Pillow.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_grey(image: Image) -> Image:
+    """8-bit grey of a deep image; `convert` alone would clip everything above 255 to white."""
+    import numpy as np
+    from PIL import Image as Pillow
+
+    values = np.asarray(image, dtype=np.float64)
+    if image.mode.startswith("I;16"):
+        values = values / 257.0
+    elif image.mode == "F" and values.max(initial=0.0) <= 1.0:
+        values = values * 255.0
+    elif values.max(initial=0.0) > 255.0:
+        values = values / 257.0
+    return Pillow.fromarray(np.clip(np.rint(np.nan_to_num(values)), 0, 255).astype(np.uint8))
