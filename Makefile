@@ -1,0 +1,83 @@
+# Every target works on a clean checkout: it makes .venv, installs pinned packages once (stamp files), then does its job.
+#   make demo PIP_FLAGS="--extra-index-url <PyTorch's CPU index>"   # a machine without GPU: the 0.2 GB torch, not the 3 GB one
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help demo study base test check static format lint types layers security fast all-tests bench clean
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PIP_FLAGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+INSTALL := $(PIP) install --progress-bar off --constraint constraints.txt $(PIP_FLAGS)
+# One compute thread a test process: two processes share the machine.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 12
+
+demo: $(VENV)/.train-installed  ## install, then the four steps end to end into runs/demo (a second call does nothing)
+	@$(BIN)/genixer run demo
+
+study: $(VENV)/.train-installed  ## the long form of the demo: more steps, more seeds
+	@$(BIN)/genixer run study
+
+base: $(VENV)/.train-installed  ## train the shipped base and start weights anew into runs/base
+	@$(BIN)/genixer run base
+
+test: $(VENV)/.dev-installed static all-tests  ## install, then every check and every test
+
+check: $(VENV)/.dev-installed static fast  ## format, lint, types, layers, security, fast tests
+
+static: format lint types layers security
+
+format: $(VENV)/.dev-installed
+	@$(BIN)/ruff format --check .
+
+lint: $(VENV)/.dev-installed
+	@$(BIN)/ruff check .
+
+types: $(VENV)/.dev-installed
+	@$(BIN)/mypy
+
+layers: $(VENV)/.dev-installed
+	@$(BIN)/lint-imports
+
+security: $(VENV)/.dev-installed
+	@$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src
+
+fast: $(VENV)/.dev-installed
+	@$(PYTEST) -m "not slow and not browser and not gpu"
+
+all-tests: $(VENV)/.dev-installed
+	@command -v chromium chromium-browser google-chrome >/dev/null \
+		|| echo "No Chromium on this machine: the browser test does NOT run, everything else does."
+	@$(PYTEST) -m "not gpu" --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+bench: $(VENV)/.dev-installed  ## speed and memory; prints its numbers, fails nothing
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+clean:  ## remove caches and the environment; runs/ stays
+	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "No python3 found; Genixer needs Python >= 3.11."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) is too old; Genixer needs Python >= 3.11: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "Creating $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV)
+
+# The build tools come first and pinned, so that the build needs no isolated environment with versions of its own.
+$(VENV)/.train-installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing genixer[train] (pinned in constraints.txt)"
+	@$(INSTALL) hatchling editables
+	@$(INSTALL) --no-build-isolation --editable '.[train]'
+	@touch $@
+
+$(VENV)/.dev-installed: $(VENV)/.train-installed
+	@echo "Installing genixer[train,dev] (pinned in constraints.txt)"
+	@$(INSTALL) --no-build-isolation --editable '.[train,dev]'
+	@touch $@
