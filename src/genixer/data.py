@@ -21,6 +21,7 @@ __all__ = [
     "Completion",
     "Generation",
     "ImageRef",
+    "Measured",
     "Message",
     "Mode",
     "Origin",
@@ -384,12 +385,28 @@ class Rejected(Record, frozen=True):
 
 
 class Quarantined(Record, frozen=True):
-    """Something unreadable or failed: `where` is `file:line` or an id, `raw` the bytes as they came (see `raw_text`)."""
+    """Something unreadable or failed: `where` is `file:line` or an id, `raw` the bytes as they came (`store.shards.raw_text`)."""
 
     where: str
     reason: str
     detail: str = ""
     raw: str = ""
+
+
+class Measured(Record, frozen=True):
+    """What the exact truth says of one generated sample; `id` is the sample's, `detail` is for people.
+
+    `unknown`: the truth at hand does not decide it.
+
+    >>> Measured("9f2c", "rec", "specific", "wrong", "IoU 0.31 with the red cup").verdict
+    'wrong'
+    """
+
+    id: str
+    task: str
+    mode: str
+    verdict: Literal["right", "wrong", "unknown"]
+    detail: str = ""
 
 
 class Score(Record, frozen=True):
