@@ -18,7 +18,7 @@ from genixer.frames import Frame
 if TYPE_CHECKING:
     from genixer.tasks.base import Canvas
 
-__all__ = ["Preset", "Prompt", "load_preset", "shipped_models", "weights_folder"]
+__all__ = ["Preset", "Prompt", "load_preset", "model_files", "shipped_models", "weights_folder"]
 
 
 class Prompt(BaseModel):
@@ -100,3 +100,19 @@ def weights_folder(name: str) -> Path:
         f"no model at {name!r}: neither a folder with model.safetensors nor one of the shipped "
         f"({', '.join(shipped_models()) or 'none'})"
     )
+
+
+def model_files(name: str) -> list[Path]:
+    """Folder of a model that is there before the run begins, for fingerprints.
+
+    Empty for one that the run makes (`@step/...`) and for names that mean no files.
+
+    >>> model_files("@generator/model")
+    []
+    """
+    if name.startswith("@"):
+        return []
+    try:
+        return [weights_folder(name)]
+    except ConfigError:
+        return []

@@ -106,9 +106,14 @@ class LoadedModel:
         """How this model writes coordinates on an image of `width` x `height` px."""
         return self.preset.canvas(width, height)
 
-    def save(self, folder: Path) -> None:
-        """Write weights (safetensors), config, tokenizer and preset to `folder`."""
+    def save(self, folder: Path, half: bool = False) -> None:
+        """Write weights (safetensors), config, tokenizer and preset to `folder`; `half` stores weights as float16."""
+        quiet()
+        if half:
+            self.model.half()
         self.model.save_pretrained(folder)
+        if half:
+            self.model.float()
         self.tokenizer.save_pretrained(folder)
         (folder / PRESET_FILE).write_text(
             self.preset.model_dump_json(indent=1) + "\n", encoding="utf-8"
@@ -159,6 +164,13 @@ def _text_settings(preset: Preset) -> dict[str, Any]:
     return {**settings, "rope_parameters": {"rope_type": "default", "rope_theta": theta}}
 
 
+def quiet() -> None:
+    """Turn off the progress bars of transformers: progress is the executor's to show."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
 def load(name: str, threads: int | None = None) -> LoadedModel:
     """Model from a folder or by shipped name, in eval mode, float32, on the CPU.
 
@@ -168,6 +180,7 @@ def load(name: str, threads: int | None = None) -> LoadedModel:
 
     if threads is not None:
         torch.set_num_threads(threads)
+    quiet()
     folder = weights_folder(name)
     preset = Preset.model_validate_json((folder / PRESET_FILE).read_text(encoding="utf-8"))
     model = LlavaForConditionalGeneration.from_pretrained(

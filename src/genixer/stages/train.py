@@ -1,0 +1,180 @@
+"""Step 3: training text to weights. The same stage makes the base, the generator and every student."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+from pydantic import Field
+
+from genixer.data import ImageRef, Sample, SftRow, encode_row
+from genixer.stages.base import Estimate, FileWriter, RowWriter, Stage, StageSettings, Step, StepOutput
+
+if TYPE_CHECKING:
+    from genixer.models.llava import LoadedModel
+    from genixer.training.batch import Conversation
+    from genixer.training.tower import Region
+
+__all__ = ["TrainSettings", "TrainStage", "TrainedRow"]
+
+
+class TrainedRow(msgspec.Struct, frozen=True):
+    """A row that was trained on: its place among the step's inputs, and how many tokens it has."""
+
+    id: str
+    position: int
+    tokens: int
+
+
+class TrainSettings(StageSettings):
+    """From which weights, for how long, at what rate."""
+
+    model: str = "base"
+    """Weights to start from: a shipped name, a folder, `@step/model`, or `new:PRESET` for random ones."""
+    steps: int = Field(200, ge=1)
+    """Optimiser steps."""
+    images_per_step: int = Field(8, ge=1)
+    """Images in a batch."""
+    conversations_per_image: int = Field(8, ge=1)
+    """Conversations read off an image at one visit; they share its prefix."""
+    lr: float = 1e-3
+    """Peak learning rate of everything but the vision tower."""
+    tower_lr: float = 0.0
+    """Peak learning rate of the vision tower; 0 freezes it."""
+    tower_steps: int = Field(0, ge=0)
+    """Steps in which the tower first learns by itself to name and box what each cell shows (needs dense captions)."""
+    warmup: float = 0.03
+    """Share of the steps with a rising rate; then it falls as a cosine."""
+    length_power: float = 0.5
+    """0: every token counts the same; 1: every conversation does."""
+    weights: dict[str, float] = {}
+    """How often `purpose/task` is drawn against the others; default 1."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """`bf16` computes matrix products in bfloat16."""
+    save_as: Literal["float32", "float16"] = "float32"
+    """Number format of the written weights; `float16` halves the file."""
+    seed: int | None = None
+    """Order of the rows, and weights of a new model; the run's seed where it is not set."""
+
+
+class TrainStage(Stage):
+    """Trains on rows of role `rows` (SftRow); role `regions` (Sample, dense captions) teaches the tower first.
+
+    Files: `model/` (weights, tokenizer, preset), `log.jsonl` (loss by step), `seen.json` (rows by source and task).
+    """
+
+    name = "train"
+    Settings = TrainSettings
+    rows_per_shard = 4096
+
+    def __init__(self, settings: TrainSettings) -> None:
+        """Load nothing yet."""
+        super().__init__(settings)
+        self._model: LoadedModel | None = None
+
+    def items(self, step: Step) -> int:
+        """One item a row."""
+        return step.count()
+
+    def _load(self, step: Step) -> LoadedModel:
+        """The model to start from, once a process; a new one learns its words from all the rows."""
+        if self._model is None:
+            from genixer.models.base import load_preset
+            from genixer.models.llava import create, load
+
+            name = self.settings.model
+            if name.startswith("new:"):
+                texts = (m.text for row in step.rows(SftRow) for m in row.messages)
+                self._model = create(load_preset(name[4:]), texts, self._seed(step))
+            else:
+                path = str(step.resolve(name)) if name.startswith("@") else name
+                self._model = load(path, step.threads)
+        return self._model
+
+    def _seed(self, step: Step) -> int:
+        return step.seed if self.settings.seed is None else int(self.settings.seed)
+
+    def process(self, step: Step, first: int, count: int, out: RowWriter) -> None:
+        """Tokenise rows; keep those that can be trained on, reject the others with the reason."""
+        from genixer.training.batch import encode
+
+        model = self._load(step)
+        for position, row in enumerate(step.rows(SftRow, first, count), start=first):
+            found = encode(row, model)
+            if isinstance(found, str):
+                out.reject(row.id, found, row)
+            else:
+                out.keep(TrainedRow(row.id, position, len(found.ids)))
+
+    def finish(self, step: Step, out: FileWriter, rows: StepOutput) -> None:
+        """Train on the kept rows and write the weights."""
+        import torch
+
+        from genixer.training.batch import group
+        from genixer.training.run import train
+
+        torch.set_num_threads(step.threads)
+        model, seed = self._load(step), self._seed(step)
+        lines: list[dict[str, Any]] = []
+        self._teach_tower(step, model, lines)
+        chosen = {row.position for row in rows.rows(TrainedRow)}
+        seen: dict[str, int] = {}
+        by_image = group(self._conversations(step, model, chosen, seen))
+        train(model, by_image, self._schedule(step), step.images, seed, lines.append)
+        folder = out.scratch()
+        model.save(folder, half=self.settings.save_as == "float16")
+        out.adopt(folder, "model")
+        out.file("log.jsonl", b"".join(encode_row(_timeless(line)) + b"\n" for line in lines))
+        summary = {"rows": seen, "images": len(by_image), "start": self.settings.model}
+        out.file("seen.json", encode_row(summary))
+        # The weights have changed under it: a later step in this process must load afresh.
+        self._model = None
+
+    def _schedule(self, step: Step) -> Any:
+        from genixer.training.run import Schedule
+
+        names = set(Schedule.model_fields) & set(TrainSettings.model_fields)
+        settings = {name: getattr(self.settings, name) for name in names}
+        if step.limit is not None:
+            settings["steps"] = min(self.settings.steps, 3)
+        return Schedule(**settings)
+
+    def _conversations(
+        self, step: Step, model: LoadedModel, chosen: set[int], seen: dict[str, int]
+    ) -> Iterator[tuple[ImageRef, Conversation]]:
+        from genixer.training.batch import encode
+
+        for position, row in enumerate(step.rows(SftRow)):
+            if position in chosen:
+                found = encode(row, model)
+                if not isinstance(found, str):
+                    name = f"{row.source or 'unknown'}/{row.task}"
+                    seen[name] = seen.get(name, 0) + 1
+                    yield row.image, found
+
+    def _teach_tower(self, step: Step, model: LoadedModel, lines: list[dict[str, Any]]) -> None:
+        if not self.settings.tower_steps:
+            return
+        from genixer.training.tower import TowerSchedule, regions_of, train_tower
+
+        pictures: dict[ImageRef, list[Region]] = {}
+        for sample in step.rows(Sample, role="regions"):
+            if sample.task == "dense_caption":
+                pictures.setdefault(sample.image, []).extend(regions_of(sample))
+        steps = self.settings.tower_steps if step.limit is None else 2
+        schedule = TowerSchedule(steps=steps, precision=self.settings.precision)
+        train_tower(model, list(pictures.items()), schedule, step.images, self._seed(step), lines.append)
+
+    def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:
+        """About 50 images with 8 conversations a second on one core (tiny preset)."""
+        items = sum(one.kept or 0 for one in inputs.get("rows", []))
+        images = self.settings.steps * self.settings.images_per_step
+        tokens = images * (65 + 25 * self.settings.conversations_per_image)
+        seconds = tokens / 4000 + self.settings.tower_steps * 0.4
+        return Estimate(items=items, kept=items, tokens=tokens, seconds=seconds, bytes=16_000_000)
+
+
+def _timeless(line: dict[str, Any]) -> dict[str, Any]:
+    """A log line without speeds, so that the same training writes the same bytes."""
+    return {key: value for key, value in line.items() if key != "tokens_per_second"}

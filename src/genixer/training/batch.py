@@ -1,0 +1,169 @@
+"""From conversations to tensors: an image prefix shared by independent conversations about that image.
+
+Letters: B rows (one image each), T tokens, N images. A row is `[image prefix][conversation 1][conversation 2]...`; a
+conversation sees the prefix and itself, and its positions restart after the prefix, so it reads exactly as if it stood alone.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genixer.data import ImageRef, SftRow, random_for
+from genixer.store.images import open_image
+
+if TYPE_CHECKING:
+    from genixer.models.llava import LoadedModel
+
+__all__ = ["Batch", "Conversation", "Visit", "collate", "encode", "plan_visits", "visible"]
+
+NO_LOSS = -100
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """One tokenised conversation: `ids`, and `own[i]` true where token i is the assistant's (its loss counts)."""
+
+    row_id: str
+    key: str
+    """What it is drawn by: the row's `purpose/task`."""
+    ids: np.ndarray
+    own: np.ndarray
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One look at an image, with the conversations read off it this time."""
+
+    image: ImageRef
+    conversations: tuple[Conversation, ...]
+
+
+@dataclass
+class Batch:
+    """Tensors of one step. Loss = sum of weighted token losses / sum of weights.
+
+    `input_ids` [B, T] int64; `labels` [B, T], -100 where there is no loss; `position_ids` [B, T]; `segment_ids` [B, T]: 0 the
+    shared prefix, 1.. the conversations, -1 padding; `loss_weight` [B, T] float32; `pixel_values` [N, 3, H, W] float32;
+    `image_of` [N]: the row each image belongs to.
+    """
+
+    input_ids: Tensor
+    labels: Tensor
+    position_ids: Tensor
+    segment_ids: Tensor
+    loss_weight: Tensor
+    pixel_values: Tensor
+    image_of: Tensor
+    row_ids: list[str] = field(default_factory=list)
+
+
+def encode(row: SftRow, model: LoadedModel) -> Conversation | str:
+    """The row's tokens, or the reason it cannot be trained on: `frame_mismatch`, `no_answer` or `too_long`."""
+    preset = model.preset
+    if (row.frame, row.decimals) != (preset.frame, preset.decimals):
+        return "frame_mismatch"
+    ids, own = model.turns(row.messages)
+    if not any(own):
+        return "no_answer"
+    if len(ids) + preset.image_tokens + 1 > preset.max_tokens:
+        return "too_long"
+    key = f"{row.purpose}/{row.task}"
+    return Conversation(row.id, key, np.asarray(ids, np.int32), np.asarray(own, bool))
+
+
+def plan_visits(
+    by_image: Mapping[ImageRef, Sequence[Conversation]],
+    per_visit: int,
+    weights: Mapping[str, float],
+    seed: int,
+) -> Iterator[Visit]:
+    """Endless visits: images in a new order each round, each with up to `per_visit` of its conversations.
+
+    Conversations are drawn without replacement, a conversation of key k as if it stood there `weights[k]` times
+    (default 1). Depends on the arguments alone.
+    """
+    images = sorted(by_image, key=lambda image: image.path)
+    round_number = 0
+    while True:
+        rng = random_for(seed, "visits", str(round_number))
+        rng.shuffle(images)
+        for image in images:
+            yield Visit(image, _draw(by_image[image], per_visit, weights, rng))
+        round_number += 1
+
+
+def _draw(
+    many: Sequence[Conversation], count: int, weights: Mapping[str, float], rng: random.Random
+) -> tuple[Conversation, ...]:
+    """Weighted draw without replacement: the `count` largest of u ** (1 / weight)."""
+    ranked = [
+        (rng.random() ** (1 / max(weights.get(one.key, 1.0), 1e-6)), i)
+        for i, one in enumerate(many)
+    ]
+    return tuple(many[i] for _, i in sorted(ranked, reverse=True)[:count])
+
+
+def collate(
+    visits: Sequence[Visit], model: LoadedModel, images: Path, length_power: float
+) -> Batch:
+    """One batch; a conversation of n trained tokens weighs n ** (1 - `length_power`) in all.
+
+    With `length_power` 0 every token counts the same, with 1 every conversation does.
+    """
+    prefix = model.image_prefix()
+    lengths = [len(prefix) + sum(len(c.ids) for c in visit.conversations) for visit in visits]
+    shape = (len(visits), max(lengths))
+    ids = np.full(shape, model.pad_id, np.int64)
+    labels = np.full(shape, NO_LOSS, np.int64)
+    positions = np.zeros(shape, np.int64)
+    segments = np.full(shape, -1, np.int64)
+    weight = np.zeros(shape, np.float32)
+    for b, visit in enumerate(visits):
+        end = len(prefix)
+        ids[b, :end], positions[b, :end], segments[b, :end] = prefix, range(end), 0
+        for number, one in enumerate(visit.conversations, start=1):
+            start, end = end, end + len(one.ids)
+            ids[b, start:end] = one.ids
+            labels[b, start:end] = np.where(one.own, one.ids, NO_LOSS)
+            positions[b, start:end] = np.arange(len(prefix), len(prefix) + len(one.ids))
+            segments[b, start:end] = number
+            weight[b, start:end] = float(one.own.sum()) ** -length_power * one.own
+    pictures = [open_image(images, visit.image.path) for visit in visits]
+    return Batch(
+        *(torch.from_numpy(a) for a in (ids, labels, positions, segments, weight)),
+        pixel_values=model.pixels(pictures),
+        image_of=torch.arange(len(visits)),
+        row_ids=[c.row_id for visit in visits for c in visit.conversations],
+    )
+
+
+def visible(segment_ids: Tensor) -> Tensor:
+    """Who sees whom, [B, 1, T, T] float32 to add to attention scores: 0 where token i may look at token j, else minus a lot.
+
+    i sees j when j is not later and lies in the prefix or in i's own conversation. Padding sees itself alone.
+    """
+    rows, tokens = segment_ids.shape
+    mine, theirs = segment_ids[:, :, None], segment_ids[:, None, :]
+    causal = torch.ones(tokens, tokens, dtype=torch.bool).tril()
+    allowed = causal & ((theirs == mine) | (theirs == 0)) & (theirs >= 0)
+    allowed |= torch.eye(tokens, dtype=torch.bool)
+    mask = torch.zeros(rows, 1, tokens, tokens)
+    return mask.masked_fill(~allowed[:, None], torch.finfo(torch.float32).min)
+
+
+def group(
+    conversations: Iterable[tuple[ImageRef, Conversation]],
+) -> dict[ImageRef, list[Conversation]]:
+    """Conversations by the image they are about, in order."""
+    grouped: dict[ImageRef, list[Conversation]] = {}
+    for image, one in conversations:
+        grouped.setdefault(image, []).append(one)
+    return grouped
