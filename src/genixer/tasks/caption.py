@@ -51,7 +51,7 @@ def _rule(turns: Sequence[Turn]) -> str:
 
 
 class DenseCaption:
-    """A request to list the objects, answered `name [box], name [box]`; not one of the paper's tasks."""
+    """A request to list the objects, answered `name [box], name [box]`; not a task of the paper."""
 
     name: ClassVar[str] = "dense_caption"
     grounding: ClassVar[bool] = True

@@ -59,7 +59,7 @@ class Rec:
 
 
 class Reg:
-    """Referring expression generation: a box in the question, an expression for it as the answer."""
+    """Referring expression generation: a box in the question, an expression as the answer."""
 
     name: ClassVar[str] = "reg"
     grounding: ClassVar[bool] = True

@@ -167,7 +167,7 @@ def _alike(other: Sample, sample: Sample) -> bool:
 
 
 def _named_boxes(sample: Sample, pool: Sequence[Sample]) -> list[tuple[str, Box]]:
-    """(name, box) of this image's regions in the pool; the name is empty where only the box is known."""
+    """(name, box) of this image's regions in the pool; no name where only the box is known."""
     found: list[tuple[str, Box]] = []
     for other in pool:
         if other.image.sha256 != sample.image.sha256:
