@@ -8,8 +8,9 @@ from importlib.metadata import entry_points
 from typing import Any
 
 import msgspec
+from pydantic import ValidationError
 
-from genixer.errors import ConfigError, UnknownNameError
+from genixer.errors import ConfigError, UnknownNameError, near
 
 __all__ = ["Entry", "Registry"]
 
@@ -80,3 +81,21 @@ class Registry(Mapping[str, Entry]):
         """Import and return the class called `name`."""
         module, _, attribute = self[name].target.partition(":")
         return getattr(importlib.import_module(module), attribute)
+
+    def settings(self, name: str, values: Mapping[str, Any]) -> Any:
+        """Checked `Settings` of the plugin called `name`; `ConfigError` says which key is wrong."""
+        kind = self.load(name).Settings
+        try:
+            return kind.model_validate(dict(values))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            key = ".".join(str(part) for part in first["loc"])
+            where = f"{self.kind} {name}"
+            if first["type"] == "extra_forbidden":
+                message = f"{where} has no setting {key!r}; {near(key, kind.model_fields)}"
+            elif first["type"] == "missing":
+                message = f"{where} needs the setting {key!r}"
+            else:
+                place = f"{where}, setting {key}" if key else where
+                message = f"{place}: {first['msg']}, got {first['input']!r}"
+            raise ConfigError(message) from error

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from genixer.data import Sample, Verdict
 
@@ -18,9 +18,12 @@ class FilterSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    threads: int = Field(default=1, ge=1)
+    """Compute threads of a model; the filter stage fills in its own."""
+
 
 class Filter(Protocol):
-    """Rule over samples. Judges a fixed block at a time, so that models can batch; one verdict a sample, in order."""
+    """Rule over samples, judged a fixed block at a time so that models can batch."""
 
     name: ClassVar[str]
     reasons: ClassVar[tuple[str, ...]]
@@ -32,5 +35,8 @@ class Filter(Protocol):
         ...
 
     def judge(self, samples: Sequence[Sample], images: Path) -> list[Verdict]:
-        """One verdict a sample, in order; image paths are relative to `images`. A NaN score never passes a threshold."""
+        """One verdict a sample, in order; image paths are relative to `images`.
+
+        A NaN score never passes a threshold.
+        """
         ...

@@ -82,6 +82,16 @@ class Step:
         step, _, rest = reference[1:].partition("/")
         return self.run / step / "files" / rest
 
+    def resolve_all(self, value: Any) -> Any:
+        """`value` with every text `@step/...` in it, however deep, turned into its path."""
+        if isinstance(value, str) and value.startswith("@"):
+            return str(self.resolve(value))
+        if isinstance(value, Mapping):
+            return {key: self.resolve_all(inner) for key, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.resolve_all(inner) for inner in value]
+        return value
+
     def rows(
         self, kind: type[R], first: int = 0, count: int | None = None, role: str = "rows"
     ) -> Iterator[R]:
