@@ -69,6 +69,10 @@ class Registry(Mapping[str, Entry]):
             raise UnknownNameError(self.kind, name, entries)
         return entries[name]
 
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a plugin called `name`."""
+        return name in self._entries()
+
     def __iter__(self) -> Iterator[str]:
         """Names in alphabetical order."""
         return iter(sorted(self._entries()))

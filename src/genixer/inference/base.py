@@ -4,25 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
+from pydantic import BaseModel, ConfigDict
 
 from genixer.data import Completion, Request
+from genixer.tasks.base import Canvas
 
-__all__ = ["Backend", "Choice"]
+__all__ = ["Backend", "BackendSettings", "Choice"]
 
 
 class Choice(msgspec.Struct, frozen=True):
     """How a model weighs fixed options after a prompt, in the order asked.
 
-    `logprobs[i]` is the summed raw natural log-probability of option i's tokens (end token left out, not
-    length-normalised), `tokens[i]` their count.
+    `logprobs[i]` is the summed raw natural log-probability of option i's tokens (end token left
+    out, not length-normalised), `tokens[i]` their count. Where the image of a request cannot be
+    read, every `logprobs[i]` is NaN.
     """
 
     request_id: str
     logprobs: tuple[float, ...]
     tokens: tuple[int, ...]
+
+
+class BackendSettings(BaseModel):
+    """Settings of one backend, its own keys beside the model's name; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Backend(Protocol):
@@ -31,11 +40,23 @@ class Backend(Protocol):
     name: ClassVar[str]
     reproducible: ClassVar[bool]
     """Whether the same block gives the same bytes on one machine type and version set."""
+    Settings: ClassVar[type[BackendSettings]]
+    revision: str
+    """Digest of the weights, so that two models of one name can be told apart."""
+
+    def __init__(self, model: str, threads: int, settings: Any) -> None:
+        """Get ready to run `model` (a shipped name or a path) with `threads` compute threads."""
+        ...
+
+    def canvas(self, width: int, height: int) -> Canvas:
+        """How the model writes coordinates of an image of `width` x `height` px."""
+        ...
 
     def generate(self, requests: Sequence[Request], images: Path) -> list[Completion]:
         """One completion a request, in order; image paths are relative to `images`.
 
-        Raises `BackendError` when the model itself fails; a request whose image cannot be read gets `finish="error"`.
+        Raises `BackendError` when the model itself fails; a request whose image cannot be read gets
+        `finish="error"`.
         """
         ...
 

@@ -1,0 +1,290 @@
+"""Step 4: unlabelled images to completions, in fixed blocks of requests.
+
+The work items are planned requests: images in the order of their names, and for each the same list
+of requests, so that requests about one image lie side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from genixer.data import (
+    Generation,
+    ImageRef,
+    Mode,
+    Request,
+    Sampling,
+    decode_row,
+    encode_row,
+    random_for,
+)
+from genixer.errors import ConfigError, near
+from genixer.inference import load_backend
+from genixer.models.base import shipped_models, weights_folder
+from genixer.sources.unlabelled import image_paths
+from genixer.stages.base import Estimate, FileWriter, RowWriter, Stage, StageSettings, Step
+from genixer.store.images import ImageCatalog, ImageError
+from genixer.tasks import TASKS, instructions, load_task
+
+if TYPE_CHECKING:
+    from genixer.inference.base import Backend
+
+__all__ = ["Draws", "GenerateSettings", "GenerateStage", "SamplingSettings"]
+
+_PLAN_ROWS = 1024
+"""Images in one file of the plan: a shard reads one or two files, however many there are."""
+
+
+class SamplingSettings(BaseModel):
+    """How tokens are drawn."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    temperature: float | None = Field(None, ge=0.0)
+    """Divides the logits before a token is drawn; 0 always takes the likeliest."""
+    top_p: float | None = Field(None, gt=0.0, le=1.0)
+    """Only the likeliest tokens that together reach this probability."""
+    top_k: int | None = Field(None, ge=0)
+    """Only this many of the likeliest tokens; 0 is off."""
+    max_new_tokens: int | None = Field(None, ge=1)
+    """Where a completion is cut."""
+
+
+class Draws(BaseModel):
+    """How many requests an image gets."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    agnostic: int = Field(1, ge=0)
+    """Requests without a task: the model chooses what to ask."""
+    specific: int = Field(1, ge=0)
+    """Requests for each task."""
+
+
+class GenerateSettings(StageSettings):
+    """Which images, which model, what is asked of it."""
+
+    images: str
+    """Folder of images inside the run's image root: `@world/unlabelled/images`, say."""
+    model: str = "base"
+    """The generator: a shipped name, a folder, or `@step/model`."""
+    backend: str = "transformers"
+    """What runs it (`genixer list backends`)."""
+    backend_settings: dict[str, Any] = Field(default_factory=dict)
+    """The backend's own settings."""
+    tasks: tuple[str, ...] = ("common_vqa", "adv_vqa", "mc_vqa", "md", "rec", "reg")
+    """Tasks to ask for in specific mode."""
+    modes: Draws = Draws()
+    """Requests per image: `agnostic` in all, `specific` for each task."""
+    temperature: float = Field(0.7, ge=0.0)
+    """Divides the logits before a token is drawn; 0 always takes the likeliest."""
+    top_p: float = Field(1.0, gt=0.0, le=1.0)
+    """Only the likeliest tokens that together reach this probability."""
+    top_k: int = Field(0, ge=0)
+    """Only this many of the likeliest tokens; 0 is off."""
+    max_new_tokens: int = Field(64, ge=1)
+    """Where a completion is cut."""
+    per_task: dict[str, SamplingSettings] = Field(default_factory=dict)
+    """Sampling of its own for some tasks, by task name; `agnostic` for requests without a task."""
+    block: int = Field(64, ge=1, le=512)
+    """Requests the model answers together; must divide the rows of a shard (512 by default)."""
+
+    @field_validator("tasks")
+    @classmethod
+    def _known_tasks(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in names if name not in TASKS]
+        if unknown:
+            raise ValueError(f"no task is called {unknown[0]!r}; {near(unknown[0], TASKS)}")
+        if len(set(names)) < len(names):
+            raise ValueError("a task stands twice; raise modes.specific for more requests of each")
+        return names
+
+    @field_validator("per_task")
+    @classmethod
+    def _known_keys(cls, values: dict[str, SamplingSettings]) -> dict[str, SamplingSettings]:
+        for name in values:
+            if name != "agnostic" and name not in TASKS:
+                raise ValueError(f"no task is called {name!r}; {near(name, [*TASKS, 'agnostic'])}")
+        return values
+
+
+class _Asked(NamedTuple):
+    """One request of the list every image gets."""
+
+    task: str
+    mode: Mode
+    draw: int
+
+
+class GenerateStage(Stage):
+    """Asks a model for completions. Kept rows are `Generation`.
+
+    Files: `plan/*.jsonl`, the images in order, so that a resumed run asks about the same ones. Requests
+    about an image that cannot be read are quarantined.
+    """
+
+    name = "generate"
+    Settings = GenerateSettings
+
+    def __init__(self, settings: GenerateSettings) -> None:
+        """Load nothing yet."""
+        super().__init__(settings)
+        self._asked = _requests_per_image(settings)
+        self._backend: Backend | None = None
+
+    def items(self, step: Step) -> int:
+        """Images in the folder, readable or not, times requests an image."""
+        return len(self._paths(step)) * len(self._asked)
+
+    def external(self) -> list[Path]:
+        """Images and weights, where no step of the run makes them."""
+        settings = self.settings
+        paths = [] if settings.images.startswith("@") else [Path(settings.images)]
+        if settings.model in shipped_models() or Path(settings.model).is_dir():
+            paths.append(weights_folder(settings.model))
+        return paths
+
+    def prepare(self, step: Step, out: FileWriter) -> None:
+        """Write the names of the images in order; the shards that need them open them."""
+        paths = self._paths(step)
+        if step.limit is not None:
+            paths = paths[: -(-step.limit // max(1, len(self._asked)))]
+        for start in range(0, len(paths), _PLAN_ROWS):
+            lines = b"".join(encode_row(path) + b"\n" for path in paths[start : start + _PLAN_ROWS])
+            out.file(_plan_file(start), lines)
+
+    def process(self, step: Step, first: int, count: int, out: RowWriter) -> None:
+        """Ask requests `first` to `first + count`, block by block."""
+        block = self.settings.block
+        if first % block:
+            raise ConfigError(
+                f"step {step.name}: a shard starts at request {first}, inside a block of {block}; "
+                f"set rows_per_shard of the step to a multiple of its block"
+            )
+        catalog = ImageCatalog(step.images)
+        for start in range(first, first + count, block):
+            numbers = range(start, min(start + block, first + count))
+            self._ask(step, list(self._requests(step, numbers, catalog, out)), out)
+
+    def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:
+        """About 100 completions of 20 tokens a second and core (tiny preset)."""
+        folder = Path(self.settings.images)
+        if self.settings.images.startswith("@") or not folder.is_dir():
+            return Estimate()
+        items = len(image_paths(folder)) * len(self._asked)
+        return Estimate(items, items, items * 20, items / 100, items * 1200)
+
+    def _paths(self, step: Step) -> list[str]:
+        """Images of the folder, relative to the run's image root, sorted."""
+        folder = step.resolve(self.settings.images).resolve()
+        root = step.images.resolve()
+        if not folder.is_dir():
+            raise ConfigError(f"step {step.name}: images: no folder {self.settings.images}")
+        if not folder.is_relative_to(root):
+            raise ConfigError(
+                f"step {step.name}: images: {self.settings.images} is not inside the run's image "
+                f"root {step.images}; set the run's `images` to a folder that holds both"
+            )
+        below = PurePosixPath(folder.relative_to(root).as_posix())
+        return [str(below / path) for path in image_paths(folder)]
+
+    def _requests(
+        self, step: Step, numbers: range, catalog: ImageCatalog, out: RowWriter
+    ) -> Iterator[Request]:
+        """Requests by number; those of an unusable image go to quarantine with its reason."""
+        size = len(self._asked)
+        paths = _planned(step, numbers.start // size, (numbers.stop - 1) // size + 1)
+        for number in numbers:
+            path = paths[number // size - numbers.start // size]
+            asked = self._asked[number % size]
+            try:
+                image = catalog.ref(path)
+            except ImageError as error:
+                where = f"{path}#{asked.mode}:{asked.task}:{asked.draw}"
+                out.quarantine(where, error.reason, error.detail)
+                continue
+            yield self._request(step, image, asked)
+
+    def _request(self, step: Step, image: ImageRef, asked: _Asked) -> Request:
+        """The whole request: its words and its luck follow from its id and the run's seed."""
+        name = asked.task or "agnostic"
+        own = self.settings.per_task.get(name, SamplingSettings()).model_dump(exclude_none=True)
+        common = {key: getattr(self.settings, key) for key in SamplingSettings.model_fields}
+        blank = Request.of(image, asked.task, asked.mode, asked.draw, "", Sampling())
+        rng = random_for(step.seed, "generate", blank.id)
+        sampling = Sampling(seed=rng.getrandbits(63), **{**common, **own})
+        prompt = (
+            load_task(asked.task).ask(rng, asked.mode)
+            if asked.task
+            else instructions.ask("", rng, asked.mode)
+        )
+        return msgspec.structs.replace(blank, prompt=prompt, sampling=sampling)
+
+    def _ask(self, step: Step, requests: Sequence[Request], out: RowWriter) -> None:
+        """One block through the model."""
+        if not requests:
+            return
+        backend = self._load(step)
+        generator = _public_name(self.settings.model)
+        for request, completion in zip(
+            requests, backend.generate(requests, step.images), strict=True
+        ):
+            if completion.finish == "error":
+                detail = f"{request.image.path} could not be given to the model"
+                out.quarantine(request.id, "backend_error", detail, encode_row(request))
+                continue
+            canvas = backend.canvas(request.image.width, request.image.height)
+            out.keep(
+                Generation(
+                    request.id,
+                    request,
+                    completion,
+                    canvas.frame,
+                    canvas.decimals,
+                    generator,
+                    backend.revision,
+                )
+            )
+
+    def _load(self, step: Step) -> Backend:
+        """The backend, once a process."""
+        if self._backend is None:
+            model = self.settings.model
+            self._backend = load_backend(
+                self.settings.backend,
+                str(step.resolve(model)) if model.startswith("@") else model,
+                threads=step.threads,
+                settings=step.resolve_all(self.settings.backend_settings),
+            )
+        return self._backend
+
+
+def _requests_per_image(settings: GenerateSettings) -> tuple[_Asked, ...]:
+    """What is asked about every image, in order."""
+    free = [_Asked("", "agnostic", draw) for draw in range(settings.modes.agnostic)]
+    draws = range(settings.modes.specific)
+    return (*free, *(_Asked(task, "specific", draw) for task in settings.tasks for draw in draws))
+
+
+def _plan_file(image: int) -> str:
+    return f"plan/{image // _PLAN_ROWS:05d}.jsonl"
+
+
+def _planned(step: Step, first: int, last: int) -> list[str]:
+    """Paths of images `first` to `last` (not included) of the plan."""
+    paths: list[str] = []
+    start = first // _PLAN_ROWS * _PLAN_ROWS
+    for image in range(start, last, _PLAN_ROWS):
+        file = step.resolve(f"@{step.name}/{_plan_file(image)}")
+        paths += [decode_row(line, str) for line in file.read_bytes().splitlines()]
+    return paths[first - start : last - start]
+
+
+def _public_name(model: str) -> str:
+    """What to call the generator in its rows: no path of this machine."""
+    return model if model.startswith("@") else Path(model).name

@@ -1,0 +1,225 @@
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from genixer.data import Completion, Generation, Request
+from genixer.errors import BackendError, ConfigError
+from genixer.inference.scripted import ScriptedBackend, ScriptedSettings
+from genixer.stages.base import Step
+from genixer.stages.generate import GenerateSettings, GenerateStage
+from genixer.tasks.instructions import lines
+
+
+class Desk:
+    """A writer that keeps everything in memory, files excepted."""
+
+    def __init__(self, step: Step) -> None:
+        self.files = step.run / step.name / "files"
+        self.kept: list[Generation] = []
+        self.quarantined: list[tuple[str, str]] = []
+        self.raw: list[str | bytes] = []
+
+    def file(self, path: str, data: bytes) -> None:
+        target = self.files / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+
+    def keep(self, row: Generation) -> None:
+        self.kept.append(row)
+
+    def reject(
+        self, id: str, reason: str, row: Any, scores: Mapping[str, float] | None = None
+    ) -> None:
+        raise AssertionError(f"generate rejected {id}: {reason}")
+
+    def quarantine(self, where: str, reason: str, detail: str = "", raw: str | bytes = "") -> None:
+        self.quarantined.append((where, reason))
+        self.raw.append(raw)
+
+
+@pytest.fixture
+def step(tmp_path: Path) -> Step:
+    pictures = tmp_path / "world" / "files" / "pool"
+    (pictures / "deep").mkdir(parents=True)
+    for number in range(6):
+        Image.new("RGB", (20 + number, 30), (40 * number, 90, 200)).save(pictures / f"{number}.png")
+    Image.new("RGB", (9, 9)).save(pictures / "deep" / "z.jpg")
+    return Step("generate", 7, tmp_path / "world" / "files", run=tmp_path)
+
+
+def stage(**settings: Any) -> GenerateStage:
+    given = {"images": "@world/pool", "backend": "scripted", "block": 8, **settings}
+    return GenerateStage(GenerateSettings.model_validate(given))
+
+
+def run(made: GenerateStage, step: Step, shard: int = 512) -> Desk:
+    desk = Desk(step)
+    made.prepare(step, desk)  # type: ignore[arg-type]
+    items = made.items(step)
+    for first in range(0, items, shard):
+        made.process(step, first, min(shard, items - first), desk)  # type: ignore[arg-type]
+    return desk
+
+
+def test_every_image_gets_each_task_in_both_modes(step: Step) -> None:
+    desk = run(stage(tasks=["rec", "md"], modes={"agnostic": 2, "specific": 3}), step)
+    asked = Counter((row.request.task, row.request.mode) for row in desk.kept)
+    assert asked == {("", "agnostic"): 14, ("rec", "specific"): 21, ("md", "specific"): 21}
+    assert len({row.id for row in desk.kept}) == 56
+
+
+def test_requests_about_one_image_lie_side_by_side_in_the_order_of_names(step: Step) -> None:
+    paths = [row.request.image.path for row in run(stage(tasks=["rec"]), step).kept]
+    assert paths == sorted(paths)
+    assert paths[-2:] == ["pool/deep/z.jpg"] * 2
+
+
+def test_shards_of_any_size_give_the_same_rows(step: Step) -> None:
+    one, many = run(stage(), step, 512), run(stage(), step, 16)
+    assert one.kept == many.kept
+    assert len(one.kept) == 49
+
+
+def test_unreadable_images_cost_all_their_requests_and_no_others(step: Step) -> None:
+    whole = run(stage(), step)
+    (step.images / "pool" / "2.png").write_bytes(b"\x89PNG and then nothing")
+    (step.images / "pool" / "3.png").write_bytes(b"")
+    broken = run(stage(), step)
+    reasons = Counter(reason for _, reason in broken.quarantined)
+    assert reasons == {"corrupt_image": 7, "empty_image": 7}
+    assert "pool/3.png#specific:rec:0" in [where for where, _ in broken.quarantined]
+    spared = [row for row in whole.kept if row.request.image.path[5] not in "23"]
+    assert broken.kept == spared
+
+
+def test_an_image_that_vanishes_after_the_plan_is_quarantined(step: Step) -> None:
+    made, desk = stage(), Desk(step)
+    made.prepare(step, desk)  # type: ignore[arg-type]
+    (step.images / "pool" / "5.png").unlink()
+    made.process(step, 0, 49, desk)  # type: ignore[arg-type]
+    assert Counter(reason for _, reason in desk.quarantined) == {"missing_image": 7}
+    assert len(desk.kept) == 42
+
+
+class Blind(ScriptedBackend):
+    """A model that never finds its images."""
+
+    def generate(self, requests: Sequence[Request], images: Path) -> list[Completion]:
+        return super().generate(requests, images / "elsewhere")
+
+
+def test_an_image_the_model_cannot_take_is_quarantined_with_its_request(step: Step) -> None:
+    made = stage(tasks=["rec"])
+    made._backend = Blind("any", 1, ScriptedSettings())
+    desk = run(made, step)
+    assert {reason for _, reason in desk.quarantined} == {"backend_error"}
+    assert len(desk.quarantined) == 14
+    assert json.loads(desk.raw[1])["task"] == "rec"
+
+
+def test_words_and_luck_follow_from_the_request_and_the_seed_of_the_run(step: Step) -> None:
+    first, again = run(stage(), step).kept, run(stage(), step).kept
+    other = run(stage(), Step(step.name, 8, step.images, run=step.run)).kept
+    assert first == again
+    assert [row.id for row in first] == [row.id for row in other]
+    seeds = [{row.request.sampling.seed for row in rows} for rows in (first, other)]
+    assert not seeds[0] & seeds[1]
+
+
+def test_agnostic_requests_hold_a_general_line_only(step: Step) -> None:
+    rows = run(stage(), step).kept
+    free = [row.request.prompt for row in rows if row.request.mode == "agnostic"]
+    assert set(free) <= set(lines("general"))
+    named = [row.request.prompt.splitlines()[1] for row in rows if row.request.task == "reg"]
+    assert named
+    assert set(named) <= set(lines("reg"))
+
+
+def test_sampling_is_set_in_general_and_by_task(step: Step) -> None:
+    made = stage(
+        tasks=["rec", "md"],
+        temperature=0.5,
+        max_new_tokens=30,
+        per_task={"rec": {"temperature": 0.0}, "agnostic": {"max_new_tokens": 9, "top_k": 4}},
+    )
+    found = {row.request.task: row.request.sampling for row in run(made, step).kept}
+    assert (found["rec"].temperature, found["rec"].max_new_tokens) == (0.0, 30)
+    assert (found["md"].temperature, found["md"].top_k) == (0.5, 0)
+    assert (found[""].max_new_tokens, found[""].top_k) == (9, 4)
+
+
+def test_rows_say_how_their_boxes_are_written_and_who_wrote_them(step: Step) -> None:
+    row = run(stage(model="/home/someone/models/mine"), step).kept[0]
+    assert (row.frame, row.decimals, row.generator) == ("unit", 3, "mine")
+    assert row.revision
+    assert row.id == row.request.id == row.completion.request_id
+
+
+def test_a_limited_step_plans_no_more_images_than_it_needs(step: Step) -> None:
+    limited = Step(step.name, 7, step.images, run=step.run, limit=10)
+    desk = Desk(limited)
+    made = stage()
+    made.prepare(limited, desk)  # type: ignore[arg-type]
+    assert len((desk.files / "plan" / "00000.jsonl").read_bytes().splitlines()) == 2
+    made.process(limited, 0, 10, desk)  # type: ignore[arg-type]
+    assert len(desk.kept) == 10
+
+
+def test_the_plan_may_span_files(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run(stage(), step).kept
+    monkeypatch.setattr("genixer.stages.generate._PLAN_ROWS", 2)
+    assert run(stage(), step, 16).kept == whole
+    assert len(list((step.run / "generate" / "files" / "plan").iterdir())) == 4
+
+
+def test_a_failing_model_stops_the_shard(step: Step) -> None:
+    with pytest.raises(BackendError, match="fail_every"):
+        run(stage(backend_settings={"fail_every": 2}), step)
+
+
+def test_a_shard_that_starts_inside_a_block_is_refused(step: Step) -> None:
+    with pytest.raises(ConfigError, match="inside a block of 8; set rows_per_shard"):
+        run(stage(), step, 20)
+
+
+def test_a_folder_outside_the_image_root_is_refused(step: Step, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(ConfigError, match="not inside the run's image root"):
+        stage(images=str(tmp_path / "elsewhere")).items(step)
+    with pytest.raises(ConfigError, match="no folder @world/pol"):
+        stage(images="@world/pol").items(step)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"tasks": ["rce"]}, "no task is called 'rce'; did you mean reg, rec"),
+        ({"tasks": ["rec", "rec"]}, "stands twice"),
+        ({"per_task": {"mdd": {}}}, "did you mean md"),
+        ({"per_task": {"md": {"heat": 1}}}, "heat"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        stage(**settings)
+
+
+def test_files_of_the_user_are_part_of_the_fingerprint(tmp_path: Path) -> None:
+    assert stage(model="@train/model").external() == []
+    assert stage(images=str(tmp_path)).external() == [tmp_path]
+
+
+def test_the_estimate_counts_requests_where_the_folder_is_known(step: Step) -> None:
+    assert stage(images=str(step.images / "pool")).estimate({}).items == 49
+    assert stage().estimate({}).items is None
+
+
+def test_a_request_id_leaves_the_place_of_the_image_out(step: Step) -> None:
+    row = run(stage(tasks=["rec"]), step).kept[0].request
+    moved = Request.of(row.image, row.task, row.mode, row.draw, "", row.sampling)
+    assert moved.id == row.id
