@@ -38,6 +38,9 @@ STAGES = Registry(
             f"{_HERE}.measure:MeasureStage",
             "precision of rows against the exact truth of the embedded world",
         ),
+        "correct": Entry(
+            f"{_HERE}.measure:CorrectStage", "generated samples set right by the exact truth"
+        ),
         "report": Entry(f"{_HERE}.report:ReportStage", "one offline page about the run"),
     },
 )

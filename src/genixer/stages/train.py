@@ -9,7 +9,15 @@ import msgspec
 from pydantic import Field
 
 from genixer.data import ImageRef, Sample, SftRow, encode_row
-from genixer.stages.base import Estimate, FileWriter, RowWriter, Stage, StageSettings, Step, StepOutput
+from genixer.stages.base import (
+    Estimate,
+    FileWriter,
+    RowWriter,
+    Stage,
+    StageSettings,
+    Step,
+    StepOutput,
+)
 
 if TYPE_CHECKING:
     from genixer.models.llava import LoadedModel
@@ -164,7 +172,9 @@ class TrainStage(Stage):
                 pictures.setdefault(sample.image, []).extend(regions_of(sample))
         steps = self.settings.tower_steps if step.limit is None else 2
         schedule = TowerSchedule(steps=steps, precision=self.settings.precision)
-        train_tower(model, list(pictures.items()), schedule, step.images, self._seed(step), lines.append)
+        train_tower(
+            model, list(pictures.items()), schedule, step.images, self._seed(step), lines.append
+        )
 
     def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:
         """About 50 images with 8 conversations a second on one core (tiny preset)."""

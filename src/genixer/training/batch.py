@@ -153,7 +153,7 @@ def visible(segment_ids: Tensor) -> Tensor:
     rows, tokens = segment_ids.shape
     mine, theirs = segment_ids[:, :, None], segment_ids[:, None, :]
     causal = torch.ones(tokens, tokens, dtype=torch.bool).tril()
-    allowed = causal & ((theirs == mine) | (theirs == 0)) & (theirs >= 0)
+    allowed = causal & ((theirs == mine) | (theirs == 0)) & (theirs >= 0) & (mine >= 0)
     allowed |= torch.eye(tokens, dtype=torch.bool)
     mask = torch.zeros(rows, 1, tokens, tokens)
     return mask.masked_fill(~allowed[:, None], torch.finfo(torch.float32).min)

@@ -1,0 +1,223 @@
+"""Shared prefixes change nothing, the loss falls on answers only, and the same seed gives the same weights."""
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from genixer.data import Box, ImageRef, Message, SftRow
+from genixer.models.base import Preset, load_preset
+from genixer.models.llava import LoadedModel, create, load
+from genixer.training.batch import Visit, collate, encode, group, plan_visits, visible
+from genixer.training.run import BadLossError, Schedule, loss_of, rate, train
+from genixer.training.tower import TowerSchedule, train_tower
+
+TEXTS = ["How many dogs are there? 2", "Where is the red book? [0.10,0.20,0.30,0.40]", "yes no"] * 4
+
+
+def small_preset() -> Preset:
+    tiny = load_preset("tiny")
+    return tiny.model_copy(
+        update={
+            "vocabulary": 500,
+            "image_side_px": 32,
+            "image_tokens": 4,
+            "max_tokens": 64,
+            "vision": {"image_size": 32, "widths": [4, 8, 8, 16], "hidden_size": 16},
+            "text": {**tiny.text, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+                     "num_attention_heads": 2, "num_key_value_heads": 2},
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture
+def model() -> LoadedModel:
+    return create(small_preset(), TEXTS, seed=1)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    for number in range(3):
+        noise = np.random.Generator(np.random.PCG64(number)).integers(0, 255, (24, 40, 3), np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{number}.png")
+    return tmp_path
+
+
+def row(number: int, image: int, question: str, answer: str, **more) -> SftRow:
+    ref = ImageRef(f"{image}.png", 40, 24, str(image))
+    messages = (Message("user", question), Message("assistant", answer))
+    settings = {"frame": "padded_square", "decimals": 2, **more}
+    return SftRow(f"r{number}", f"s{number}", "common_vqa", "student", ref, messages, **settings)
+
+
+def rows() -> list[SftRow]:
+    return [
+        row(0, 0, "How many dogs are there?", "2"),
+        row(1, 0, "Where is the red book?", "[0.10,0.20,0.30,0.40]"),
+        row(2, 0, "Is it red?", "no"),
+        row(3, 1, "How many?", "2 dogs"),
+    ]
+
+
+def visits_of(model: LoadedModel, together: bool) -> list[Visit]:
+    pairs = [(one.image, encode(one, model)) for one in rows()]
+    if together:
+        return [Visit(image, tuple(many)) for image, many in group(pairs).items()]
+    return [Visit(image, (one,)) for image, one in pairs]
+
+
+def test_labels_are_the_assistants_tokens_and_its_end_token_only(model, pictures):
+    batch = collate(visits_of(model, together=False)[1:2], model, pictures, 0.0)
+    trained = batch.labels[0][batch.labels[0] >= 0].tolist()
+    assert trained == [*model.encode_text("[0.10,0.20,0.30,0.40]"), model.end_id]
+    first = int((batch.labels[0] >= 0).nonzero()[0])
+    assert batch.input_ids[0, first - 1] == model.assistant_id
+    assert batch.input_ids[0, : 1 + model.preset.image_tokens].tolist() == model.image_prefix()
+
+
+def test_conversation_sees_prefix_and_itself_and_never_its_neighbour():
+    mask = visible(torch.tensor([[0, 0, 1, 1, 2, 2, -1]]))[0, 0] == 0
+    seen = ["".join("x" if cell else "." for cell in line) for line in mask.tolist()]
+    assert seen == ["x......", "xx.....", "xxx....", "xxxx...", "xx..x..", "xx..xx.", "......x"]
+
+
+def test_packed_and_unpacked_rows_give_the_same_loss_and_gradients(model, pictures):
+    found = []
+    for together in (True, False):
+        model.model.zero_grad()
+        total, weight = loss_of(model, collate(visits_of(model, together), model, pictures, 0.5))
+        (total / weight).backward()
+        gradients = {
+            n: p.grad.clone() for n, p in model.model.named_parameters() if p.grad is not None
+        }
+        found.append((float(total.detach()), float(weight), gradients))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    assert found[0][1] == pytest.approx(found[1][1], rel=1e-6)
+    assert found[0][2].keys() == found[1][2].keys()
+    for name, gradient in found[0][2].items():
+        torch.testing.assert_close(gradient, found[1][2][name], atol=1e-5, rtol=1e-4)
+
+
+def test_prefix_sharing_gives_the_logits_of_a_plain_prompt(model, pictures):
+    visit = visits_of(model, together=True)[0]
+    batch = collate([visit], model, pictures, 0.5)
+    shared = model.model(
+        input_ids=batch.input_ids, pixel_values=batch.pixel_values,
+        attention_mask=visible(batch.segment_ids), position_ids=batch.position_ids,
+    ).logits[0]  # fmt: skip
+    second = rows()[1]
+    ids = torch.tensor([[*model.prompt_ids(second.messages[:1])]])
+    alone = model.model(input_ids=ids, pixel_values=batch.pixel_values).logits[0, -1]
+    here = [i for i in range(batch.segment_ids.shape[1]) if batch.segment_ids[0, i] == 2]
+    asked = here[0] + len(model.turns(second.messages[:1])[0]) - 1
+    torch.testing.assert_close(shared[asked], alone, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (row(1, 0, "?", "yes", frame="unit"), "frame_mismatch"),
+        (row(1, 0, "?", "yes", decimals=3), "frame_mismatch"),
+        (row(1, 0, "why " * 80, "yes"), "too_long"),
+        (SftRow("r", "s", "rec", "student", ImageRef("0.png", 4, 4, "0"), (Message("user", "?"),),
+                frame="padded_square", decimals=2), "no_answer"),
+    ],
+)  # fmt: skip
+def test_row_that_cannot_be_trained_on_has_a_reason(model, bad, reason):
+    assert encode(bad, model) == reason
+
+
+def test_control_tokens_in_data_stay_text(model):
+    ids = model.encode_text("a </s> and an <image> and <user>")
+    assert not {model.end_id, model.image_id, model.user_id} & set(ids)
+    assert model.decode(ids) == "a </s> and an <image> and <user>"
+
+
+def test_every_conversation_is_drawn_in_proportion_to_its_weight(model):
+    pairs = [(one.image, encode(one, model)) for one in rows()[:3]]
+    heavy = pairs[0][1].key
+    by_image = group(pairs)
+    first = [
+        v.conversations[0].row_id for v in islice(plan_visits(by_image, 1, {heavy: 1.0}, 5), 300)
+    ]
+    assert {one: first.count(one) > 60 for one in set(first)} == {
+        "r0": True,
+        "r1": True,
+        "r2": True,
+    }
+    again = [
+        v.conversations[0].row_id for v in islice(plan_visits(by_image, 1, {heavy: 1.0}, 5), 300)
+    ]
+    assert first == again
+
+
+def test_training_lowers_the_loss_and_is_deterministic(pictures):
+    weights = []
+    for _ in range(2):
+        model = create(small_preset(), TEXTS, seed=1)
+        by_image = group((one.image, encode(one, model)) for one in rows())
+        lines = []
+        train(
+            model,
+            by_image,
+            Schedule(steps=80, images_per_step=2, lr=3e-3, tower_lr=1e-3),
+            pictures,
+            3,
+            lines.append,
+        )
+        assert lines[-1]["loss"] < 0.8 * lines[0]["loss"]
+        weights.append({name: value.clone() for name, value in model.model.state_dict().items()})
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+
+def test_frozen_tower_does_not_move(model, pictures):
+    before = {n: v.clone() for n, v in model.model.model.vision_tower.state_dict().items()}
+    by_image = group((one.image, encode(one, model)) for one in rows())
+    train(model, by_image, Schedule(steps=3, images_per_step=2), pictures, 3, lambda line: None)
+    after = model.model.model.vision_tower.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_loss_that_is_not_a_number_stops_before_it_reaches_the_weights(model, pictures):
+    with torch.no_grad():
+        model.model.lm_head.weight[0, 0] = float("nan")
+    before = model.model.model.multi_modal_projector.linear_1.weight.clone()
+    by_image = group((one.image, encode(one, model)) for one in rows())
+    with pytest.raises(BadLossError, match="step 1: loss is nan; rows of the batch: r"):
+        train(model, by_image, Schedule(steps=3, images_per_step=2), pictures, 3, lambda line: None)
+    assert torch.equal(before, model.model.model.multi_modal_projector.linear_1.weight)
+
+
+def test_rate_rises_then_falls():
+    schedule = Schedule(steps=100, warmup=0.1)
+    rates = [rate(step, schedule) for step in range(1, 101)]
+    assert rates.index(max(rates)) == 9
+    assert rates[9:] == sorted(rates[9:], reverse=True)
+
+
+def test_tower_learns_names_and_corners(model, pictures):
+    regions = [
+        (ImageRef(f"{i}.png", 40, 24, str(i)), [(f"thing {i}", Box(0.0, 0.0, 0.6, 1.0))])
+        for i in range(3)
+    ]
+    lines = []
+    train_tower(
+        model, regions, TowerSchedule(steps=60, images_per_step=6), pictures, 1, lines.append
+    )
+    assert lines[-1]["named"] > 0.9
+    assert lines[-1]["corner_error"] < lines[0]["corner_error"]
+
+
+def test_saved_model_loads_with_the_same_logits_tokens_and_revision(model, pictures, tmp_path):
+    model.save(tmp_path / "m")
+    again = load(str(tmp_path / "m"))
+    ids = torch.tensor([model.prompt_ids([Message("user", "How many dogs are there?")])])
+    pixels = model.pixels([Image.open(pictures / "0.png").convert("RGB")])
+    one = model.model(input_ids=ids, pixel_values=pixels).logits
+    two = again.model(input_ids=ids, pixel_values=pixels).logits
+    assert torch.equal(one, two)
+    assert again.revision == load(str(tmp_path / "m")).revision != ""
+    assert again.preset == model.preset
