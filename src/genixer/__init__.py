@@ -1,3 +1,31 @@
-"""Genixer: images without labels into verified instruction-tuning data for multimodal language models."""
+"""Genixer: images without labels into verified instruction-tuning data for multimodal language models.
+
+Every verb of the command line is a function here, loaded when first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from genixer.pipeline.api import build_report, export, list_plugins, plan
+    from genixer.pipeline.run import run
+    from genixer.pipeline.verify import verify
+
+__all__ = ["__version__", "build_report", "export", "list_plugins", "plan", "run", "verify"]
+
+_HOMES = {
+    "build_report": "genixer.pipeline.api",
+    "export": "genixer.pipeline.api",
+    "list_plugins": "genixer.pipeline.api",
+    "plan": "genixer.pipeline.api",
+    "run": "genixer.pipeline.run",
+    "verify": "genixer.pipeline.verify",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'genixer' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

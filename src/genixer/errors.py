@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 __all__ = [
     "BackendError",
@@ -86,7 +87,9 @@ class StoreError(GenixerError):
 
 
 class CorruptShardError(StoreError):
-    """A committed file whose bytes no longer match the digest in its receipt."""
+    """A committed file whose bytes no longer match the digest in its receipt; `path` is that file."""
+
+    path: Path | None = None
 
 
 class LockedError(StoreError):

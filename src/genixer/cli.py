@@ -1,0 +1,270 @@
+"""The command line: a thin shell over the functions of `genixer`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from genixer import __version__
+from genixer.errors import GenixerError
+
+if TYPE_CHECKING:
+    from genixer.pipeline.progress import Progress
+
+__all__ = ["app", "main"]
+
+EXIT_CODES = """\
+Exit codes: 0 done; 1 a stage failed; 2 a config, option or name is wrong; 3 records break a rule; 4 the store is damaged,
+full or locked; 5 the run folder belongs to other settings; 6 a model failed; 7 work is left; 130 interrupted; 143 terminated."""
+
+app = typer.Typer(
+    name="genixer",
+    help="Turns images without labels into verified instruction-tuning data for multimodal models.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Config = Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped config.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Laid over the config: steps.mix.with.size=100"),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(min=1, help="At most this many items a step, in a run folder of its own."),
+]
+Out = Annotated[str | None, typer.Option(help="Run folder; runs/<name> by default.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"genixer {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog="Example: genixer run demo seed=11 --limit 10")
+def run(
+    config: Config,
+    overrides: Overrides = None,
+    limit: Limit = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done; the same as plan.")
+    ] = False,
+    out: Out = None,
+    new_run: Annotated[
+        str | None,
+        typer.Option(help="Take over what is unchanged in the run folder; do the rest here."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Worker processes; 0 works in this one.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Hash everything that is committed first.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Run all steps of a config. The same command again goes on where it was, or says that nothing is left."""
+    if dry_run:
+        _print_plan(config, overrides, out, limit, as_json)
+        return
+    from genixer.pipeline.run import run as run_config
+
+    with _progress() as progress:
+        result = run_config(
+            config,
+            overrides or (),
+            out=out,
+            new_run=new_run,
+            limit=limit,
+            workers=workers,
+            check=check,
+            progress=progress,
+        )
+    if as_json:
+        steps = {name: one.counts.as_mapping() for name, one in result.manifests.items()}
+        _print_json({"run": str(result.folder), "worked": list(result.worked), "steps": steps})
+        return
+    if not result.worked:
+        typer.echo(f"nothing to do: {len(result.manifests)} steps complete")
+    typer.echo(result.table)
+    if limit is not None:
+        typer.echo(f"\n{result.preview(limit)}")
+    if result.summary:
+        typer.echo(f"\n{result.summary}")
+
+
+@app.command(epilog="Example: genixer plan demo steps.generate.with.draws=2")
+def plan(
+    config: Config,
+    overrides: Overrides = None,
+    limit: Limit = None,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Show the steps of a config: what is cached, what would run, and what it is expected to cost."""
+    _print_plan(config, overrides, out, limit, as_json)
+
+
+@app.command(epilog="Example: genixer verify runs/demo")
+def verify(
+    run: Annotated[str, typer.Argument(help="Run folder.")],
+    as_json: Json = False,
+) -> None:
+    """Prove that a run is whole: every byte hashed, in = kept + rejected + quarantined for every step."""
+    from genixer.pipeline.verify import verify as verify_run
+
+    report = verify_run(run)
+    if as_json:
+        _print_json(report.as_mapping())
+    else:
+        typer.echo(report.table)
+    error = report.error()
+    if error is not None:
+        raise error
+    if not as_json:
+        typer.echo(f"{report.run}: {len(report.manifests)} steps verified, every byte as committed")
+
+
+@app.command(epilog="Example: genixer export runs/demo --format llava --out demo.json")
+def export(
+    source: Annotated[
+        str, typer.Argument(metavar="RUN_OR_SHARDS", help="Run, step folder, or file of rows.")
+    ],
+    out: Annotated[str, typer.Option(help="Where to write.")],
+    format: Annotated[str, typer.Option(help="One of `genixer list formats`.")] = "llava",
+    step: Annotated[
+        str | None, typer.Option(help="Step of the run; the last one that kept samples by default.")
+    ] = None,
+    images: Annotated[str | None, typer.Option(help="Image root; a run knows its own.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write samples in a published format."""
+    from genixer.pipeline.api import export as export_samples
+
+    counts = export_samples(source, out, format=format, step=step, images=images)
+    if as_json:
+        _print_json({"out": out, "counts": counts})
+    else:
+        typer.echo(f"{out}: " + ", ".join(f"{n} {what}" for what, n in counts.items()))
+
+
+@app.command("list", epilog="Example: genixer list tasks")
+def list_(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND",
+            help="tasks, sources, formats, backends, filters, stages or benchmarks.",
+        ),
+    ],
+    as_json: Json = False,
+) -> None:
+    """List what can be named in a config, with licence and capability where they matter."""
+    from genixer.pipeline.api import list_plugins
+    from genixer.pipeline.tables import text_table
+
+    plugins = list_plugins(kind)
+    if as_json:
+        _print_json(plugins)
+        return
+    columns = ["name", "about"]
+    columns += [key for key in ("licence", "capability") if any(one[key] for one in plugins)]
+    typer.echo(text_table(columns, [[one[key] for key in columns] for one in plugins]))
+
+
+@app.command(epilog="Example: genixer report runs/demo")
+def report(
+    run: Annotated[str, typer.Argument(help="Run folder.")],
+) -> None:
+    """Make the report page of a run again."""
+    from genixer.pipeline.api import build_report
+
+    with _progress() as progress:
+        typer.echo(build_report(run, progress=progress).summary)
+
+
+def main() -> NoReturn:
+    """Entry point: our errors become one message and an exit code, everything else keeps its traceback."""
+    signal.signal(signal.SIGTERM, _terminate)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("genixer").setLevel(logging.INFO)
+    try:
+        app()
+    except GenixerError as error:
+        typer.echo(f"genixer: {error}", err=True)
+        sys.exit(error.exit_code)
+    sys.exit(0)
+
+
+def _terminate(*_: object) -> NoReturn:
+    """SIGTERM ends the run the way Ctrl-C does: workers stopped, nothing half done to be seen."""
+    raise SystemExit(143)
+
+
+def _progress() -> Progress:
+    from genixer.pipeline.progress import LineProgress, TerminalProgress
+
+    if not sys.stderr.isatty():
+        return LineProgress()
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    console = Console(stderr=True)
+    handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False)
+    logging.getLogger().handlers[:] = [handler]
+    return TerminalProgress(console)
+
+
+def _print_plan(
+    config: str, overrides: list[str] | None, out: str | None, limit: int | None, as_json: bool
+) -> None:
+    from genixer.pipeline.api import plan as plan_config
+    from genixer.pipeline.tables import text_table
+
+    report = plan_config(config, overrides or (), out=out, limit=limit)
+    if as_json:
+        _print_json(report.as_mapping())
+        return
+    header = ["step", "stage", "status", "items", "kept", "tokens", "seconds", "MB"]
+    rows = [
+        [
+            one.name,
+            one.stage,
+            one.status,
+            "?" if one.items is None else str(one.items),
+            "?" if one.kept is None else str(one.kept),
+            str(one.tokens),
+            f"{one.seconds:.0f}",
+            f"{one.bytes / 1e6:.1f}",
+        ]
+        for one in report.steps
+    ]
+    total = sum(one.seconds for one in report.steps)
+    typer.echo(text_table(header, rows, right=range(3, 8)))
+    typer.echo(f"\n{report.run}: {len(rows)} steps, about {total:.0f} s of work left")
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=1, sort_keys=True))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""The verbs of the command line as Python functions; `run` and `verify` have files of their own."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from genixer.config import load_config
+from genixer.data import Sample
+from genixer.errors import ConfigError, DataError, StoreError, UnknownNameError, near
+from genixer.pipeline.estimate import StepForecast, forecast
+from genixer.pipeline.plan import make_plan
+from genixer.pipeline.progress import Progress
+from genixer.pipeline.run import RunResult, execute, run_folder
+from genixer.pipeline.settings import read_run
+from genixer.registry import Registry
+from genixer.store.layout import PREPARE, StepFolder
+from genixer.store.reader import StoredStep, open_step
+
+__all__ = ["KINDS", "PlanReport", "build_report", "export", "list_plugins", "plan"]
+
+KINDS = {
+    "tasks": "genixer.tasks:TASKS",
+    "sources": "genixer.sources:SOURCES",
+    "formats": "genixer.formats:FORMATS",
+    "backends": "genixer.inference:BACKENDS",
+    "filters": "genixer.filters:FILTERS",
+    "stages": "genixer.stages:STAGES",
+    "benchmarks": "genixer.evaluation:BENCHMARKS",
+}
+
+
+@dataclass(frozen=True)
+class PlanReport:
+    """What a run would do."""
+
+    run: Path
+    steps: list[StepForecast]
+
+    def as_mapping(self) -> dict[str, Any]:
+        """The same as plain values, for `--json`."""
+        return {"run": str(self.run), "steps": msgspec.to_builtins(self.steps)}
+
+
+def plan(
+    config: str | Path,
+    overrides: Iterable[str] = (),
+    *,
+    out: str | Path | None = None,
+    limit: int | None = None,
+) -> PlanReport:
+    """What `run` would do with the same arguments: per step status, counts, tokens, time, disk. Loads no model."""
+    loaded = load_config(config, overrides)
+    folder = run_folder(loaded, out, limit)
+    return PlanReport(folder, forecast(make_plan(loaded, folder, limit)))
+
+
+def list_plugins(kind: str) -> list[dict[str, str]]:
+    """Every plugin of one kind (`tasks`, `stages`, ...): name, one line about it, licence, capability.
+
+    >>> [one["name"] for one in list_plugins("stages") if one["name"] == "mix"]
+    ['mix']
+    """
+    table = registry(kind)
+    return [{"name": name, **msgspec.to_builtins(table[name])} for name in table]
+
+
+def registry(kind: str) -> Registry:
+    """Table of one kind of plugin; raises `UnknownNameError` for a kind there is none of."""
+    if kind not in KINDS:
+        raise UnknownNameError("kind of plugin", kind, KINDS)
+    module, _, name = KINDS[kind].partition(":")
+    table: Registry = getattr(importlib.import_module(module), name)
+    return table
+
+
+def export(
+    source: str | Path,
+    out: str | Path,
+    *,
+    format: str = "llava",
+    step: str | None = None,
+    images: str | Path | None = None,
+) -> dict[str, int]:
+    """Write samples in a published format, and say how many of what were written.
+
+    Args:
+        source: a run folder, a step folder, or a file of rows (`part-00000.jsonl`).
+        out: where to write.
+        format: name of a format (`list_plugins("formats")`).
+        step: which step of the run; by default the last one that kept samples.
+        images: image root; a run knows its own.
+    """
+    writer = registry("formats").load(format)()
+    place = Path(source)
+    if place.is_file():
+        samples: Iterator[Sample] = _samples_in_file(place)
+        root = Path(images) if images is not None else Path()
+    else:
+        folder = _step_to_export(place, step)
+        samples = open_step(folder).rows(Sample)
+        root = Path(images) if images is not None else _image_root(folder.parent)
+    counts: dict[str, int] = writer.write(samples, Path(out), root)
+    return counts
+
+
+def _samples_in_file(path: Path) -> Iterator[Sample]:
+    decode = msgspec.json.Decoder(Sample).decode
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield decode(line)
+            except msgspec.DecodeError as error:
+                raise DataError(f"{path}:{number}: not a Sample: {error}") from error
+
+
+def _step_to_export(place: Path, step: str | None) -> Path:
+    run = read_run(place)
+    if run is None:
+        if StepFolder(place).manifest.is_file() and step is None:
+            return place
+        raise StoreError(f"{place}: neither a run folder, a finished step, nor a file of rows")
+    if step is not None:
+        if step not in run.order:
+            raise ConfigError(f"{place}: no step is called {step!r}; {near(step, run.order)}")
+        return place / step
+    for name in reversed(run.order):
+        if StepFolder(place / name).manifest.is_file() and _keeps_samples(open_step(place / name)):
+            return place / name
+    raise StoreError(f"{place}: no finished step keeps samples; name one with --step")
+
+
+def _keeps_samples(step: StoredStep) -> bool:
+    try:
+        return next(step.rows(Sample, 0, 1), None) is not None
+    except DataError:
+        return False
+
+
+def _image_root(run: Path) -> Path:
+    known = read_run(run)
+    images = str(known.config.get("images", ".")) if known else "."
+    if not images.startswith("@"):
+        return Path(images)
+    step, _, rest = images[1:].partition("/")
+    return StepFolder(run / step).files / rest
+
+
+def build_report(run: str | Path, *, progress: Progress | None = None) -> RunResult:
+    """Make the report pages of a run again, with the present version of the stage `report`."""
+    folder = Path(run)
+    known = read_run(folder)
+    if known is None:
+        raise StoreError(f"{folder}: no run is here (no run.json)")
+    config = known.run_config(folder)
+    again = make_plan(config, folder, known.limit)
+    reports = [step for step in again.steps if step.stage_name == "report"]
+    if not reports:
+        raise ConfigError(f"{folder}: its config has no step of the stage report; add one")
+    for step in reports:
+        step.folder.receipt(PREPARE).unlink(missing_ok=True)
+    return execute(config, again, 0, False, progress or Progress())

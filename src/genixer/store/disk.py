@@ -1,0 +1,99 @@
+"""Writing files so that a crash, a kill or a power cut leaves either the old file or the whole new one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import xxhash
+
+from genixer.errors import StoreError
+
+__all__ = ["digest_file", "full_disk", "link", "move", "sync_folder", "write_atomic"]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_CHUNK = 1 << 20
+
+
+@contextmanager
+def full_disk(path: Path, needed: int) -> Iterator[None]:
+    """Turn "no space left" into a `StoreError` that names `path` and the `needed` bytes."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise StoreError(_full_message(path, needed, error)) from error
+
+
+def _full_message(path: Path, needed: int, error: OSError) -> str:
+    place = path
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    return (
+        f"{path}: {os.strerror(error.errno or 0)}: at least {needed} bytes are needed, {free} are free; "
+        "nothing committed is lost: make room and run the same command again"
+    )
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Put `data` at `path`: temporary name, synced, renamed, folder synced."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with full_disk(path, len(data)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside `folder` survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def move(source: Path, target: Path) -> None:
+    """Move one file, across disks if need be; the target appears whole or not at all."""
+    try:
+        source.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        temporary = target.with_name(f".{target.name}.tmp")
+        shutil.copyfile(source, temporary)
+        temporary.replace(target)
+        source.unlink()
+
+
+def digest_file(path: Path) -> tuple[str, int]:
+    """xxh3-128 of the file's bytes in hex, and how many there are; reads in pieces, whatever the size."""
+    digest, size = xxhash.xxh3_128(), 0
+    with path.open("rb") as file:
+        while piece := file.read(_CHUNK):
+            digest.update(piece)
+            size += len(piece)
+    return digest.hexdigest(), size
+
+
+def link(source: Path, target: Path) -> None:
+    """Give the file `source` a second name, or a copy where links do not go."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    with full_disk(target, source.stat().st_size):
+        try:
+            os.link(source, target)
+        except OSError as error:
+            if error.errno in _FULL:
+                raise
+            shutil.copyfile(source, target)

@@ -1,0 +1,115 @@
+"""Toy stages, registered the way any other package registers its own: through entry points."""
+
+import os
+import time
+from pathlib import Path
+
+import msgspec
+from pydantic import Field
+
+from genixer.data import random_for
+from genixer.stages.base import FileWriter, RowWriter, Stage, StageSettings, Step, StepOutput
+
+
+class Number(msgspec.Struct):
+    id: str
+    value: int
+
+
+class NumbersSettings(StageSettings):
+    count: int = 10
+    pictures: bool = False
+    sleep_ms: float = 0.0
+    files: list[Path] = Field(default_factory=list)
+
+
+class Numbers(Stage):
+    """Numbers from nothing, one file each if asked."""
+
+    name = "toy_numbers"
+    Settings = NumbersSettings
+    rows_per_shard = 4
+
+    def items(self, step: Step) -> int:
+        return self.settings.count
+
+    def external(self) -> list[Path]:
+        return self.settings.files
+
+    def prepare(self, step: Step, out: FileWriter) -> None:
+        out.file("shared.txt", b"shared")
+
+    def process(self, step: Step, first: int, count: int, out: RowWriter) -> None:
+        for index in range(first, first + count):
+            time.sleep(self.settings.sleep_ms / 1000)
+            rng = random_for(step.seed, step.name, str(index))
+            out.keep(Number(f"{step.name}-{index}", rng.randrange(1000)))
+            if self.settings.pictures:
+                out.file(f"images/{index}.bin", str(index).encode() * 50)
+
+
+class ScaleSettings(StageSettings):
+    factor: int = 2
+    drop_below: int = 0
+    mode: str = "good"
+    flag: str = ""
+    sleep_ms: float = 0.0
+
+
+class Scale(Stage):
+    """Scaled numbers: small ones rejected, multiples of 7 quarantined; `mode` makes it misbehave."""
+
+    name = "toy_scale"
+    Settings = ScaleSettings
+    rows_per_shard = 3
+
+    def items(self, step: Step) -> int:
+        return step.count()
+
+    def process(self, step: Step, first: int, count: int, out: RowWriter) -> None:
+        self._misbehave(first)
+        for row in step.rows(Number, first, count):
+            time.sleep(self.settings.sleep_ms / 1000)
+            if row.value % 7 == 0:
+                out.quarantine(row.id, "unlucky", raw=b"\xff" + row.id.encode())
+            elif row.value < self.settings.drop_below:
+                out.reject(row.id, "too_small", row, {"value": row.value})
+            else:
+                out.keep(Number(row.id, row.value * self.settings.factor))
+        if self.settings.mode == "loses_a_row":
+            raise_ledger = first == 0
+            if raise_ledger:
+                out.keep(Number("extra", 0))
+
+    def _misbehave(self, first: int) -> None:
+        mode, flag = self.settings.mode, Path(self.settings.flag or ".")
+        if mode == "raises" and first > 0:
+            raise ValueError("toy trouble")
+        if mode == "dies" or (mode == "dies_once" and not flag.exists()):
+            if mode == "dies_once":
+                flag.touch()
+            os._exit(11)
+        if mode == "waits":
+            time.sleep(60)
+
+
+class SumSettings(StageSettings):
+    start: str = ""
+
+
+class Sum(Stage):
+    """One file with the sum of everything read, made in `finish`, and the folder a reference leads to."""
+
+    name = "toy_sum"
+    Settings = SumSettings
+
+    def items(self, step: Step) -> int:
+        return 0
+
+    def finish(self, step: Step, out: FileWriter, rows: StepOutput) -> None:
+        total = sum(row.value for row in step.rows(Number))
+        if self.settings.start:
+            total += len(step.resolve(self.settings.start).read_bytes())
+        folder = out.scratch()
+        (folder / "sum.txt").write_text(f"{total}\n")
+        out.adopt(folder, "result")
