@@ -1,4 +1,4 @@
-"""Genixer: images without labels into verified instruction-tuning data for multimodal language models.
+"""Images without labels into verified instruction-tuning data for multimodal models.
 
 Every verb of the command line is a function here, loaded when first used.
 """

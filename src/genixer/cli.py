@@ -18,9 +18,18 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
-EXIT_CODES = """\
-Exit codes: 0 done; 1 a stage failed; 2 a config, option or name is wrong; 3 records break a rule; 4 the store is damaged,
-full or locked; 5 the run folder belongs to other settings; 6 a model failed; 7 work is left; 130 interrupted; 143 terminated."""
+EXIT_CODES = """\b
+Exit codes:
+  0    done
+  1    a stage failed
+  2    a config, an option or a name is wrong
+  3    records break a rule
+  4    the store is damaged, full or locked
+  5    the run folder belongs to other settings
+  6    a model failed
+  7    work is left
+  130  interrupted (Ctrl-C)
+  143  terminated"""
 
 app = typer.Typer(
     name="genixer",
@@ -81,7 +90,7 @@ def run(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Run all steps of a config. The same command again goes on where it was, or says that nothing is left."""
+    """Run all steps of a config; the same command again goes on where it was."""
     if dry_run:
         _print_plan(config, overrides, out, limit, as_json)
         return
@@ -119,7 +128,7 @@ def plan(
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """Show the steps of a config: what is cached, what would run, and what it is expected to cost."""
+    """Show the steps of a config: what is cached, what would run, what it should cost."""
     _print_plan(config, overrides, out, limit, as_json)
 
 
@@ -128,7 +137,7 @@ def verify(
     run: Annotated[str, typer.Argument(help="Run folder.")],
     as_json: Json = False,
 ) -> None:
-    """Prove that a run is whole: every byte hashed, in = kept + rejected + quarantined for every step."""
+    """Prove that a run is whole: in = kept + rejected + quarantined, every byte hashed."""
     from genixer.pipeline.verify import verify as verify_run
 
     report = verify_run(run)
@@ -202,7 +211,7 @@ def report(
 
 
 def main() -> NoReturn:
-    """Entry point: our errors become one message and an exit code, everything else keeps its traceback."""
+    """Entry point: our errors become a message and an exit code, others keep their traceback."""
     signal.signal(signal.SIGTERM, _terminate)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("genixer").setLevel(logging.INFO)

@@ -1,4 +1,4 @@
-"""A run as the user writes it: YAML, `key=value` overrides, environment; every mistake named with file and line."""
+"""A run as the user writes it: YAML, `key=value` overrides, environment, mistakes named by line."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class StepConfig(BaseModel):
     from_: Annotated[dict[str, list[str]], BeforeValidator(_sources_by_role)] = Field(
         default_factory=dict, alias="from"
     )
-    """Steps whose rows it reads, by role; a plain list has the role `rows`. `student-*` takes all that match."""
+    """Steps whose rows it reads, by role; a plain list has the role `rows`. `student-*` globs."""
     with_: dict[str, Any] = Field(default_factory=dict, alias="with")
     """Settings of the stage; a text that begins with `@step/` is a file of that step."""
     matrix: dict[str, list[str | int | float | bool]] = Field(default_factory=dict)
-    """Runs the step once for every combination; `{key}` stands for the value in `from` and `with`."""
+    """Runs the step once for every combination; `{key}` is the value in `from` and `with`."""
     rows_per_shard: int | None = Field(default=None, ge=1)
     """Work items in one shard; the stage's own number by default."""
 
@@ -72,7 +72,7 @@ class RunConfig(BaseModel):
     workers: int = Field(default=1, ge=0)
     """Worker processes; 0 works inside this process."""
     threads: int = Field(default=1, ge=1)
-    """Compute threads a worker may use; results may depend on it, so it is part of every fingerprint."""
+    """Compute threads a worker may use; results may depend on it, so fingerprints do."""
     steps: dict[str, StepConfig] = Field(min_length=1)
     """Steps by name, in any order."""
 
@@ -152,7 +152,7 @@ def parse_config(value: Mapping[str, Any], source: YamlSource) -> RunConfig:
 def settings_errors(
     error: ValidationError, model: type[BaseModel], source: YamlSource, at: tuple[Key, ...]
 ) -> ConfigError:
-    """All mistakes of one validation as one error, each line with file, line, key and what was expected."""
+    """All mistakes of one validation as one error: each with file, line, key, got and expected."""
     lines = []
     for one in error.errors():
         path = (*at, *one["loc"])

@@ -1,4 +1,4 @@
-"""YAML with its line numbers: safe types only, duplicate keys refused, every key's place remembered."""
+"""YAML with line numbers: safe types only, duplicate keys refused, places remembered."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class YamlSource:
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], YamlSource]:
-    """Mapping in the file at `path` and where its keys were written; raises `ConfigError` with the line."""
+    """Mapping in the file at `path` and where its keys stand; `ConfigError` names the line."""
     try:
         text = path.read_text(encoding="utf-8")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -73,7 +73,7 @@ def _walk(
     above: list[int],
     seen: set[int],
 ) -> None:
-    """Collect the lines of all keys below `node`; an aliased node is walked once, so that aliases cannot explode."""
+    """Collect the lines of all keys below `node`; aliased nodes once, lest aliases explode."""
     if id(node) in above:
         raise ConfigError(f"{file}:{node.start_mark.line + 1}: an alias refers to itself")
     if id(node) in seen:
@@ -100,7 +100,8 @@ def _children(node: yaml.MappingNode, file: str) -> list[tuple[str, tuple[int, y
             raise ConfigError(f"{file}:{line}: key {key.value!r} is not text; put it in quotes")
         if key.value in found:
             raise ConfigError(
-                f"{file}:{line}: key {key.value!r} stands twice, first in line {found[key.value][0]}"
+                f"{file}:{line}: key {key.value!r} stands twice, "
+                f"first in line {found[key.value][0]}"
             )
         found[key.value] = (line, value)
     return list(found.items())

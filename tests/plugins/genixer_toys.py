@@ -57,7 +57,7 @@ class ScaleSettings(StageSettings):
 
 
 class Scale(Stage):
-    """Scaled numbers: small ones rejected, multiples of 7 quarantined; `mode` makes it misbehave."""
+    """Scaled numbers, small ones rejected, multiples of 7 quarantined; may misbehave."""
 
     name = "toy_scale"
     Settings = ScaleSettings
@@ -98,7 +98,7 @@ class SumSettings(StageSettings):
 
 
 class Sum(Stage):
-    """One file with the sum of everything read, made in `finish`, and the folder a reference leads to."""
+    """One file with the sum of everything read, made in `finish`."""
 
     name = "toy_sum"
     Settings = SumSettings

@@ -54,14 +54,17 @@ def plan(
     out: str | Path | None = None,
     limit: int | None = None,
 ) -> PlanReport:
-    """What `run` would do with the same arguments: per step status, counts, tokens, time, disk. Loads no model."""
+    """What `run` would do with the same arguments; loads no model.
+
+    Per step: status, items, rows kept, tokens, seconds and bytes left.
+    """
     loaded = load_config(config, overrides)
     folder = run_folder(loaded, out, limit)
     return PlanReport(folder, forecast(make_plan(loaded, folder, limit)))
 
 
 def list_plugins(kind: str) -> list[dict[str, str]]:
-    """Every plugin of one kind (`tasks`, `stages`, ...): name, one line about it, licence, capability.
+    """Every plugin of one kind (`tasks`, `stages`, ...): name, about, licence, capability.
 
     >>> [one["name"] for one in list_plugins("stages") if one["name"] == "mix"]
     ['mix']

@@ -15,7 +15,10 @@ __all__ = ["StepForecast", "forecast"]
 
 
 class StepForecast(msgspec.Struct, frozen=True):
-    """One line of a plan; `status` is `cached`, `partial n of m` or `to do`. Seconds and bytes are those left."""
+    """One line of a plan; seconds and bytes are those left.
+
+    `status` is `cached`, `partial n of m` or `to do`.
+    """
 
     name: str
     stage: str
@@ -29,7 +32,7 @@ class StepForecast(msgspec.Struct, frozen=True):
 
 
 def forecast(plan: Plan) -> list[StepForecast]:
-    """Every step in running order, from the store's names and sizes and the stages' own estimates."""
+    """Every step in running order, from names and sizes on disk and the stages' estimates."""
     estimates: dict[str, Estimate] = {}
     lines = []
     for step in plan.steps:

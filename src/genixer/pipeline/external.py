@@ -1,4 +1,4 @@
-"""Digests of files outside the run that steps depend on, remembered so that a rerun need not read them again."""
+"""Digests of files outside the run, remembered so that a rerun need not read them again."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ class ExternalDigests:
                 self._known = {}  # a cache: a torn one is made again
 
     def of(self, paths: Iterable[Path]) -> list[list[str]]:
-        """Name and digest of every file, those inside folders included; raises `OSError` for a missing one.
+        """Name and digest of every file, those inside folders included.
 
+        Raises `OSError` for a missing one.
         `@step/...` paths are left out: the fingerprint of that step stands for them.
         """
         return [
@@ -62,7 +63,7 @@ class ExternalDigests:
 
 
 def _files(given: Path) -> Iterator[tuple[str, Path]]:
-    """The file itself, or every file below a folder, with names that do not depend on where it lies."""
+    """The file, or every file below a folder; names do not depend on where it lies."""
     if not given.is_dir():
         yield given.name, given
         return

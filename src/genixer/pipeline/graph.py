@@ -1,4 +1,4 @@
-"""From the steps a user wrote to the steps that run: matrices spread out, names resolved, everything in order."""
+"""From steps as written to steps that run: matrices spread out, names resolved, in order."""
 
 from __future__ import annotations
 
@@ -74,7 +74,10 @@ def _spread(
 
 
 def _fill(value: Any, values: Mapping[str, Any]) -> Any:
-    """`value` with every `{key}` of the matrix replaced; a text that is nothing but `{key}` takes the value's type."""
+    """`value` with every `{key}` of the matrix replaced.
+
+    A text that is nothing but `{key}` takes the value's type.
+    """
     if isinstance(value, dict):
         return {key: _fill(inner, values) for key, inner in value.items()}
     if isinstance(value, list):
@@ -125,7 +128,9 @@ def references(value: Any) -> Iterator[str]:
 
 
 def in_order(depends: Mapping[str, Iterable[str]]) -> list[str]:
-    """Names so that each comes after what it depends on, else in the order given; a cycle is a `ConfigError`.
+    """Names so that each comes after what it depends on, else in the order given.
+
+    A circle is a `ConfigError`.
 
     >>> in_order({"mix": ["collect"], "collect": []})
     ['collect', 'mix']

@@ -151,7 +151,10 @@ class LocalExecutor:
         """Steps that were not complete already."""
 
     def run(self) -> None:
-        """Do everything that is left; raises what a task failed with, after which nothing half done can be seen."""
+        """Do everything that is left; raises what a task failed with.
+
+        Whatever happens, nothing half done can be seen afterwards.
+        """
         try:
             self._admit()
             while self._open:
@@ -245,7 +248,7 @@ class LocalExecutor:
 
 
 def _clear_stale(state: StepState) -> None:
-    """Remove what other inputs or settings left in the step's folder, keeping what was moved aside by hand or by us."""
+    """Remove what other inputs left in the step's folder, but for what was moved aside."""
     folder = state.step.folder
     old = read_receipt(folder, PREPARE)
     if not folder.root.is_dir() or (old is not None and old.basis == state.basis):

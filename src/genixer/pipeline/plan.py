@@ -1,4 +1,4 @@
-"""From a config to a plan: every step with what it reads, what it depends on and its fingerprint. Loads no model."""
+"""From a config to a plan: every step, what it reads, its fingerprint. Loads no model."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class PlannedStep:
     rows_per_shard: int
     run: Path
     identity: dict[str, Any] = field(default_factory=dict)
-    """Everything that decides its result but for what it depends on; what a change is shown from."""
+    """Everything but its inputs that decides its result; changes are shown from it."""
     fingerprint: str = ""
 
     @property
@@ -93,7 +93,7 @@ class Plan:
 
 
 def make_plan(config: RunConfig, run: Path, limit: int | None = None) -> Plan:
-    """Plan of `config` in the folder `run`; raises `ConfigError` naming file, line and key of what does not fit."""
+    """Plan of `config` in the folder `run`; `ConfigError` names file, line and key of a mistake."""
     nodes = {node.name: node for node in expand(config)}
     drafts = {name: _draft(node, config, run, limit) for name, node in nodes.items()}
     _check_references(drafts, nodes, config)
@@ -163,7 +163,7 @@ def _check_references(
 
 
 def _with_image_root(drafts: dict[str, PlannedStep], config: RunConfig) -> dict[str, PlannedStep]:
-    """Every step waits for the step that makes the images, but for that one and what it waits for itself."""
+    """Every step waits for the one that makes the images, unless that one waits for it."""
     for root in references(config.images):
         exempt, queue = {root}, [root]
         while queue:

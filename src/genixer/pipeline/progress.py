@@ -1,4 +1,4 @@
-"""What a run tells while it goes: a bar a step on a terminal, one line a finished step elsewhere."""
+"""What a run tells while it goes: bars on a terminal, one line a finished step elsewhere."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ledger_line(counts: Counts) -> str:
 
 
 class Progress:
-    """Hears what happens; says nothing itself. `total` is the number of shards, None while unknown."""
+    """Hears what happens; says nothing itself. `total` counts shards, None while unknown."""
 
     def cached(self, step: str, manifest: Manifest) -> None:
         """`step` was complete already."""

@@ -111,7 +111,7 @@ def run(
 
 
 def run_folder(config: RunConfig, out: str | Path | None, limit: int | None) -> Path:
-    """Folder of a run: `out`, else below `GENIXER_RUNS`, else below `runs`; a limited run has its own."""
+    """Folder of a run: `out`, else below `GENIXER_RUNS` or `runs`; limited runs have their own."""
     folder = Path(out) if out is not None else runs_folder() / config.name
     return folder if limit is None else folder.with_name(f"{folder.name}-limit-{limit}")
 
@@ -190,7 +190,7 @@ _OURS = (".lock", ".run.json.tmp", "external.json", ".external.json.tmp")
 
 
 def _take_over(old: Path, config: RunConfig, plan: Plan) -> None:
-    """Link every finished step of `old` that is unchanged in `plan` into the plan's folder, manifest last."""
+    """Link every finished step of `old` that is unchanged into the plan's folder."""
     if old.resolve() == plan.run.resolve():
         raise ConfigError(f"--new-run {plan.run}: this is the old run folder; name another one")
     if read_run(old) is None:

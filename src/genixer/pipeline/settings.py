@@ -53,7 +53,10 @@ def run_path(run: Path) -> Path:
 
 
 def read_run(run: Path) -> RunFile | None:
-    """What `run` was made with; None when it is no run folder. Raises `StoreError` for an unreadable one."""
+    """What `run` was made with; None when it is no run folder.
+
+    Raises `StoreError` for an unreadable one.
+    """
     path = run_path(run)
     try:
         data = path.read_bytes()
@@ -80,24 +83,21 @@ def write_run(config: RunConfig, plan: Plan) -> None:
 
 
 def check_unchanged(plan: Plan) -> None:
-    """Raise `SettingsChangedError` with the difference when the folder was made with other settings."""
+    """Raise `SettingsChangedError` with the difference if the folder was made otherwise."""
     old = read_run(plan.run)
     if old is None:
         return
     lines = list(dict.fromkeys(_changes(old, plan)))
     if not lines:
         return
-    more = [f"  ... and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+    shown = [f"  {line}" for line in lines[:_SHOWN]]
+    if len(lines) > _SHOWN:
+        shown.append(f"  ... and {len(lines) - _SHOWN} more")
+    changes = "\n".join(shown)
     raise SettingsChangedError(
-        "\n".join(
-            [
-                f"{plan.run} was made with other settings:",
-                *(f"  {line}" for line in lines[:_SHOWN]),
-                *more,
-                "Go back to the old settings, or add --new-run DIR: it takes over every finished "
-                "step that is unchanged and does the rest in DIR.",
-            ]
-        )
+        f"{plan.run} was made with other settings:\n{changes}\n"
+        "Go back to the old settings, or add --new-run DIR: it takes over every finished step "
+        "that is unchanged and does the rest in DIR."
     )
 
 

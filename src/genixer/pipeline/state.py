@@ -1,7 +1,8 @@
-"""How far a step is, read from its receipts: nothing is hashed, nothing but names and sizes is looked at.
+"""How far a step is, read from its receipts: names and sizes are looked at, nothing is hashed.
 
-Each unit of work has a *basis*, a digest of everything its result depends on. Prepare depends on the step's fingerprint
-and on what the steps before it wrote; shards on that and on what prepare wrote; finish on all of it and on the shards.
+Each unit of work has a *basis*, a digest of everything its result depends on. Prepare depends on
+the step's fingerprint and on what the steps before it wrote; shards on that and on what prepare
+wrote; finish on all of it and on the shards.
 """
 
 from __future__ import annotations

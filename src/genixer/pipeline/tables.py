@@ -52,12 +52,14 @@ def compact_row(row: Mapping[str, Any], width: int = 150) -> str:
     >>> compact_row({"id": "ab12cd34ef", "task": "rec", "turns": [{"text": "Where is the cat?"}]})
     'ab12cd34  rec | Where is the cat?'
     """
-    texts = [text.replace("\\n", " / ") for text in _texts(row) if text]
+    texts = [text.replace("\n", " / ") for text in _texts(row) if text]
     line = f"{str(row.get('id', ''))[:8]:8}  {' | '.join(texts)}" if texts else json.dumps(row)
     return line if len(line) <= width else line[: width - 3] + "..."
 
 
 _SPOKEN = ("task", "purpose", "question", "prompt", "text", "answer", "reason", "raw")
+_FIRST = ("task", "purpose", "request", "question", "prompt")
+_UNSPOKEN = ("image", "origin")
 
 
 def _texts(value: Any, key: str = "") -> Iterable[str]:
@@ -66,9 +68,9 @@ def _texts(value: Any, key: str = "") -> Iterable[str]:
         if key in _SPOKEN:
             yield value
     elif isinstance(value, Mapping):
-        for inner_key in sorted(value, key=lambda k: _SPOKEN.index(k) if k in _SPOKEN else -1):
-            if inner_key != "origin":
-                yield from _texts(value[inner_key], inner_key)
+        for inner in sorted(value, key=lambda one: (one not in _FIRST, one != "task", one)):
+            if inner not in _UNSPOKEN:
+                yield from _texts(value[inner], inner)
     elif isinstance(value, list):
-        for inner in value:
-            yield from _texts(inner, key)
+        for one in value:
+            yield from _texts(one, key)

@@ -1,4 +1,4 @@
-"""Proof that a run is whole: every byte hashed, every ledger added up again from the rows themselves."""
+"""Proof that a run is whole: every byte hashed, every ledger added up from the rows."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def verify(run: str | Path) -> VerifyReport:
 
 
 def damaged_files(folder: StepFolder) -> Iterator[tuple[Path, str]]:
-    """Committed files that are missing or whose bytes or rows are not those of their receipt, and why."""
+    """Committed files that are missing or not as their receipt says, and why."""
     for receipt in _receipts(folder):
         found = Counts(receipt.counts.items)
         for name, entry in receipt.outputs.items():
@@ -144,7 +144,7 @@ def _receipts(folder: StepFolder) -> Iterator[Receipt]:
 
 
 def _manifest_problems(folder: StepFolder, manifest: Manifest, known: RunFile) -> Iterator[str]:
-    """Where the manifest does not agree with itself, with the receipts or with the run's settings."""
+    """Where the manifest disagrees with itself, the receipts or the run's settings."""
     if not manifest.counts.balanced:
         yield f"{folder.manifest}: {ledger_line(manifest.counts)} does not add up"
     total, following = Counts(), 0

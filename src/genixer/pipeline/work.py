@@ -49,7 +49,7 @@ class TaskFailed(Exception):  # noqa: N818  (carries a failure across, is none i
 
 
 class Workbench:
-    """Does tasks one after the other; keeps the stage, with the models it loaded, while its step lasts."""
+    """Does tasks one by one; keeps the stage, with the models it loaded, while its step lasts."""
 
     def __init__(self) -> None:
         """Nothing loaded yet."""
@@ -85,7 +85,10 @@ class Workbench:
 
 
 def _count_items(stage: Stage, step: Step, task: Task) -> tuple[int, bool]:
-    """How many items there are, `--limit` applied (here and nowhere else), and whether they are the rows read."""
+    """How many items there are, and whether they are the rows read.
+
+    `--limit` is applied here and nowhere else.
+    """
     total = stage.items(step)
     if total < 0:
         raise StoreError(f"{task.step.label}: items() gave {total}")
@@ -103,7 +106,10 @@ def _own_rows(task: Task) -> StoredStep:
 
 
 def _failure(task: Task, error: Exception) -> Failure:
-    """`error` in plain words; ours keep their class, a full disk becomes ours, the rest is a fault of the stage."""
+    """`error` in plain words.
+
+    Ours keep their class, a full disk becomes ours, the rest is a fault of the stage.
+    """
     trace = "".join(traceback.format_exception(error))
     if isinstance(error, CorruptShardError):
         return Failure("CorruptShardError", str(error), trace, error.path)

@@ -1,7 +1,7 @@
 """A worker process: started by the parent, given tasks over a pipe, gone when the parent is gone.
 
-Not `multiprocessing`: that would import the user's main script again in every worker, and a ten-line script without a
-`__main__` guard would start itself over.
+Not `multiprocessing`: that would import the user's main script again in every worker, and a
+ten-line script without a `__main__` guard would start itself over.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Worker:
         )
         code += f"serve({child.fileno()}, {alive}, {os.getpid()})"
         environment = {**os.environ, **dict.fromkeys(_THREAD_SETTINGS, str(threads))}
-        self._process = subprocess.Popen(  # noqa: S603
+        self._process = subprocess.Popen(
             [sys.executable, "-c", code], pass_fds=(child.fileno(), alive), env=environment
         )
         child.close()
@@ -60,7 +60,10 @@ class Worker:
             return
 
     def receive(self) -> Receipt | Failure | None:
-        """Next answer, or None for a log line (passed on); raises `WorkerDied` when the process is gone."""
+        """Next answer, or None for a log line, which is passed on.
+
+        Raises `WorkerDied` when the process is gone.
+        """
         try:
             kind, what = self.connection.recv()
         except (EOFError, OSError) as error:

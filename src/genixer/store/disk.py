@@ -1,4 +1,4 @@
-"""Writing files so that a crash, a kill or a power cut leaves either the old file or the whole new one."""
+"""Writing files so that a crash leaves either the old file or the whole new one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def _full_message(path: Path, needed: int, error: OSError) -> str:
         place = place.parent
     free = shutil.disk_usage(place).free
     return (
-        f"{path}: {os.strerror(error.errno or 0)}: at least {needed} bytes are needed, {free} are free; "
+        f"{path}: {os.strerror(error.errno or 0)}: at least {needed} bytes are needed, "
+        f"{free} are free; "
         "nothing committed is lost: make room and run the same command again"
     )
 
@@ -77,7 +78,7 @@ def move(source: Path, target: Path) -> None:
 
 
 def digest_file(path: Path) -> tuple[str, int]:
-    """xxh3-128 of the file's bytes in hex, and how many there are; reads in pieces, whatever the size."""
+    """xxh3-128 of the file's bytes in hex, and how many there are; reads in pieces."""
     digest, size = xxhash.xxh3_128(), 0
     with path.open("rb") as file:
         while piece := file.read(_CHUNK):

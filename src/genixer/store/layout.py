@@ -20,7 +20,7 @@ def shard_unit(index: int) -> str:
 
 
 class StepFolder:
-    """Paths of one step: `part-*.jsonl` kept rows, `files/`, `receipts/`, and `manifest.json`, written last.
+    """Paths of one step: `part-*.jsonl` are kept rows, `manifest.json` is written last.
 
     >>> StepFolder(Path("runs/demo/mix")).output("part", "00012").as_posix()
     'runs/demo/mix/part-00012.jsonl'

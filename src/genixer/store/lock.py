@@ -48,7 +48,7 @@ class RunLock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Give the lock back. The file stays: removing it would let two processes hold two locks."""
+        """Give the lock back. The file stays: without it two processes could hold two locks."""
         if self._handle is not None:
             os.ftruncate(self._handle, 0)
             os.close(self._handle)

@@ -1,7 +1,8 @@
-"""What a step wrote, in its own words: receipts of units of work, and the manifest over all of them.
+"""What a step wrote, in its own words: receipts of units of work, and a manifest over them.
 
-A unit of work (prepare, one shard, finish) is committed when its receipt exists, was made on the same `basis` and every
-file it names has the size it names. The basis is a digest of everything the unit's result depends on.
+A unit of work (prepare, one shard, finish) is committed when its receipt exists, was made on the
+same `basis` and every file it names has the size it names. The basis is a digest of everything the
+unit's result depends on.
 """
 
 from __future__ import annotations
@@ -158,7 +159,7 @@ def write_stored(path: Path, what: Receipt | Manifest) -> None:
 
 
 def read_stored(path: Path, kind: type[T]) -> T | None:
-    """Receipt or manifest at `path`; None when absent or torn, which means that the work is not committed.
+    """Receipt or manifest at `path`; None when absent or torn, that is, not committed.
 
     Raises `StoreError` for one that a newer genixer wrote.
     """
@@ -207,7 +208,10 @@ def _current(path: Path, stored: T | None) -> T | None:
 
 
 def committed(folder: StepFolder, unit: str, basis: str) -> Receipt | None:
-    """Receipt of `unit` if it was made on `basis` and all it names is there in the right size; hashes nothing."""
+    """Receipt of `unit` if it counts: made on `basis`, and all it names there in the right size.
+
+    Hashes nothing.
+    """
     receipt = read_receipt(folder, unit)
     if receipt is None or receipt.basis != basis:
         return None

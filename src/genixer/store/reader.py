@@ -1,4 +1,4 @@
-"""Reading what a step wrote. Every file of rows is checked against its digest before a row of it is used."""
+"""Reading what a step wrote; rows are used only after their file matched its digest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ R = TypeVar("R")
 
 
 def read_lines(path: Path, entry: RowsEntry) -> list[bytes]:
-    """Lines of one file of rows; raises `CorruptShardError` when its bytes are not those that were committed."""
+    """Lines of one file of rows; `CorruptShardError` when its bytes are not those committed."""
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
@@ -47,7 +47,7 @@ def shard_entry(receipt: Receipt) -> ShardEntry:
 
 
 class StoredStep:
-    """A finished step, read only: the `StepOutput` that stages get. Holds one shard in memory at a time."""
+    """A finished step, read only: the `StepOutput` that stages get. Holds one shard at a time."""
 
     def __init__(self, folder: StepFolder, stage: str, shards: Iterable[ShardEntry]) -> None:
         """Read `folder` as `shards` describe it."""

@@ -1,4 +1,4 @@
-"""Writing one unit of work so that it becomes visible all at once: rows, files, and last its receipt."""
+"""Writing one unit of work so that it becomes visible at once: rows, files, last its receipt."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _SNAKE = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def raw_text(raw: str | bytes) -> str:
-    """Raw input as text that JSON can hold: itself if it is UTF-8, else `base64:` and its code.
+    r"""Raw input as text that JSON can hold: itself if it is UTF-8, else `base64:` and its code.
 
-    >>> raw_text(b"{broken"), raw_text(b"\\xff")
+    >>> raw_text(b"{broken"), raw_text(b"\xff")
     ('{broken', 'base64:/w==')
     """
     data = raw.encode("utf-8", "surrogateescape") if isinstance(raw, str) else raw
@@ -43,10 +43,10 @@ def raw_text(raw: str | bytes) -> str:
 
 
 def raw_bytes(text: str) -> bytes:
-    """Bytes that `raw_text` was given.
+    r"""Bytes that `raw_text` was given.
 
-    >>> raw_bytes(raw_text(b"\\xff"))
-    b'\\xff'
+    >>> raw_bytes(raw_text(b"\xff"))
+    b'\xff'
     """
     if text.startswith(_BASE64):
         return base64.b64decode(text.removeprefix(_BASE64))
@@ -82,7 +82,7 @@ class _RowsFile:
 
 
 class UnitWriter:
-    """The `RowWriter` and `FileWriter` that a stage gets: collects in a scratch folder, then `commit`s.
+    """The `RowWriter` and `FileWriter` that a stage gets: collects aside, then `commit`s.
 
     A context manager: leaving it without `commit` leaves nothing behind.
     """
@@ -168,7 +168,10 @@ class UnitWriter:
     def commit(
         self, first: int = 0, items: int = 0, total: int = 0, one_to_one: bool = False
     ) -> Receipt:
-        """Make all of it visible and return its receipt; raises `StoreError` if the ledger does not add up."""
+        """Make all of it visible and return its receipt.
+
+        Raises `StoreError` if the ledger does not add up.
+        """
         outputs = {rows.path.name: rows.close(sync=True) for rows in self._rows.values()}
         outputs = {name: entry for name, entry in outputs.items() if entry.rows}
         counts = Counts(
@@ -197,7 +200,8 @@ class UnitWriter:
         """Move everything into place, then sync it, then write the receipt that makes it count.
 
         Rows were synced when they were closed. Files are not synced one by one, which would cost a
-        disk turn for every picture: one that a power cut takes shows by its size, and its unit is done again.
+        disk turn for every picture: one that a power cut takes shows by its size, and its unit is
+        done again.
         """
         self._retract(receipt)
         moves = [(self._home / name, self._folder.root / name) for name in receipt.outputs]
@@ -213,7 +217,7 @@ class UnitWriter:
         write_stored(self._folder.receipt(self._unit), receipt)
 
     def _retract(self, receipt: Receipt) -> None:
-        """Take back what an earlier commit of this unit left, receipt first, so that nothing half done looks done."""
+        """Take back an earlier commit of this unit, receipt first: nothing half done looks done."""
         old = read_receipt(self._folder, self._unit)
         self._folder.receipt(self._unit).unlink(missing_ok=True)
         for path in old.files if old else ():
