@@ -96,17 +96,21 @@ def run(
         return
     from genixer.pipeline.run import run as run_config
 
-    with _progress() as progress:
-        result = run_config(
-            config,
-            overrides or (),
-            out=out,
-            new_run=new_run,
-            limit=limit,
-            workers=workers,
-            check=check,
-            progress=progress,
-        )
+    try:
+        with _progress() as progress:
+            result = run_config(
+                config,
+                overrides or (),
+                out=out,
+                new_run=new_run,
+                limit=limit,
+                workers=workers,
+                check=check,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command goes on where it was", err=True)
+        raise typer.Exit(130) from None
     if as_json:
         steps = {name: one.counts.as_mapping() for name, one in result.manifests.items()}
         _print_json({"run": str(result.folder), "worked": list(result.worked), "steps": steps})
@@ -220,6 +224,9 @@ def main() -> NoReturn:
     except GenixerError as error:
         typer.echo(f"genixer: {error}", err=True)
         sys.exit(error.exit_code)
+    except PermissionError as error:
+        typer.echo(f"genixer: {error.filename}: {error.strerror}", err=True)
+        sys.exit(4)
     sys.exit(0)
 
 

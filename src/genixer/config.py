@@ -28,6 +28,7 @@ __all__ = [
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """What runs and steps may be called: they become folders."""
+RESERVED = ("run.json", "external.json", "errors.log")
 
 
 def _sources_by_role(value: object) -> object:
@@ -145,6 +146,8 @@ def parse_config(value: Mapping[str, Any], source: YamlSource) -> RunConfig:
             raise ConfigError(
                 f"{source.where(path)}: {kind} name {name!r} must be letters, digits, '-', '_', '.'"
             )
+        if name in RESERVED:
+            raise ConfigError(f"{source.where(path)}: {name!r} is a file of every run; rename it")
     config._source = source
     return config
 

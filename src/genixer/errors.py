@@ -87,7 +87,7 @@ class StoreError(GenixerError):
 
 
 class CorruptShardError(StoreError):
-    """A committed file whose bytes no longer match the digest in its receipt; `path` is that file."""
+    """A committed file, `path`, whose bytes no longer match the digest in its receipt."""
 
     path: Path | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from typing import Protocol
 
@@ -199,8 +199,7 @@ class LocalExecutor:
         step = self._open[task.step.name]
         step.running -= 1
         if isinstance(outcome, Failure):
-            self._record(task, outcome)
-            raise outcome.error()
+            raise self._record(task, outcome).error()
         if isinstance(outcome, WorkerDied):
             self._mourn(step, task, outcome)
             return
@@ -237,7 +236,7 @@ class LocalExecutor:
         log.warning("%s: its worker died because %s; trying once more", task, death)
         step.pending.insert(0, task)
 
-    def _record(self, task: Task, failure: Failure) -> None:
+    def _record(self, task: Task, failure: Failure) -> Failure:
         """Keep the traceback for whoever has to mend the stage; people get the message."""
         path = self._plan.run / "errors.log"
         try:
@@ -245,6 +244,10 @@ class LocalExecutor:
                 file.write(f"{task}\n{failure.trace}\n")
         except OSError as error:
             log.warning("%s: cannot be written: %s\n%s", path, error, failure.trace)
+            return failure
+        if failure.kind == "GenixerError":
+            return replace(failure, message=f"{failure.message} (traceback in {path})")
+        return failure
 
 
 def _clear_stale(state: StepState) -> None:

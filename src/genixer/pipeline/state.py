@@ -11,6 +11,7 @@ import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from genixer import __version__
@@ -182,6 +183,7 @@ def current_manifest(step: PlannedStep) -> Manifest | None:
     return manifest if manifest and manifest.fingerprint == step.fingerprint else None
 
 
+@cache
 def _versions() -> dict[str, str]:
     found = {"genixer": __version__, "python": platform.python_version()}
     for package in _PACKAGES:

@@ -91,25 +91,27 @@ def verify(run: str | Path) -> VerifyReport:
 def damaged_files(folder: StepFolder) -> Iterator[tuple[Path, str]]:
     """Committed files that are missing or not as their receipt says, and why."""
     for receipt in _receipts(folder):
-        found = Counts(receipt.counts.items)
-        for name, entry in receipt.outputs.items():
-            path = folder.root / name
-            try:
-                lines = read_lines(path, entry)
-            except CorruptShardError as error:
-                yield path, str(error).removeprefix(f"{path}: ").partition(";")[0]
-                return
-            if len(lines) != entry.rows:
-                yield path, f"it has {len(lines)} rows instead of {entry.rows}"
-            found = found.plus(_recount(name, lines))
-        if found != receipt.counts or not found.balanced:
-            where = folder.receipt(receipt.unit)
-            yield where, f"says {ledger_line(receipt.counts)}; its rows say {ledger_line(found)}"
+        yield from _damaged_rows(folder, receipt)
         for inner, expected in receipt.files.items():
             path = folder.files / inner
             why = _file_problem(path, expected.digest, expected.bytes)
             if why:
                 yield path, why
+
+
+def _damaged_rows(folder: StepFolder, receipt: Receipt) -> Iterator[tuple[Path, str]]:
+    found = Counts(receipt.counts.items)
+    for name, entry in receipt.outputs.items():
+        path = folder.root / name
+        try:
+            lines = read_lines(path, entry)
+        except CorruptShardError as error:
+            yield path, str(error).removeprefix(f"{path}: ").partition(";")[0]
+            return
+        found = found.plus(_recount(name, lines))
+    if found != receipt.counts or not found.balanced:
+        where = folder.receipt(receipt.unit)
+        yield where, f"it says {ledger_line(receipt.counts)}, its rows say {ledger_line(found)}"
 
 
 class _Reason(msgspec.Struct):

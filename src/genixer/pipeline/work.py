@@ -21,6 +21,10 @@ from genixer.store.shards import UnitWriter
 __all__ = ["Failure", "TaskFailed", "Workbench"]
 
 
+_LONGEST = 300
+"""Characters of a foreign exception's text that the message shows."""
+
+
 @dataclass(frozen=True)
 class Failure:
     """Why a unit of work failed, in a form that crosses processes whatever the exception was."""
@@ -118,7 +122,8 @@ def _failure(task: Task, error: Exception) -> Failure:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         message = f"{task}: {error.filename or task.step.folder.root}: {error.strerror}; make room"
         return Failure("StoreError", f"{message} and run the same command again", trace)
-    return Failure("GenixerError", f"{task}: {type(error).__name__}: {error}", trace)
+    text = str(error).strip().partition("\n")[0][:_LONGEST]
+    return Failure("GenixerError", f"{task}: {type(error).__name__}: {text}", trace)
 
 
 def _class_name(error: GenixerError) -> str:

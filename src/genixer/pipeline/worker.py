@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe
 from typing import Any, cast
 
@@ -96,7 +97,13 @@ def serve(connection: int, alive: int, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the group; the parent decides
     _die_with(parent, alive)
     pipe: Connection[Any, Any] = Connection(connection)
-    _send_logs(pipe)
+    one_at_a_time = threading.Lock()
+
+    def send(kind: str, what: object) -> None:
+        with one_at_a_time:
+            pipe.send((kind, what))
+
+    _send_logs(send)
     bench = Workbench()
     while True:
         try:
@@ -107,7 +114,7 @@ def serve(connection: int, alive: int, parent: int) -> None:
             answer: Receipt | Failure = bench.perform(task)
         except TaskFailed as failed:
             answer = failed.failure
-        pipe.send(("answer", answer))
+        send("answer", answer)
 
 
 def _die_with(parent: int, alive: int) -> None:
@@ -125,10 +132,10 @@ def _die_with(parent: int, alive: int) -> None:
         os._exit(1)
 
 
-def _send_logs(pipe: Connection[Any, Any]) -> None:
+def _send_logs(send: Callable[[str, object], None]) -> None:
     class ToParent(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            pipe.send(("log", (record.name, record.levelno, self.format(record))))
+            send("log", (record.name, record.levelno, self.format(record)))
 
     root = logging.getLogger()
     root.handlers[:] = [ToParent()]

@@ -32,7 +32,7 @@ def raw_text(raw: str | bytes) -> str:
     >>> raw_text(b"{broken"), raw_text(b"\xff")
     ('{broken', 'base64:/w==')
     """
-    data = raw.encode("utf-8", "surrogateescape") if isinstance(raw, str) else raw
+    data = _as_bytes(raw) if isinstance(raw, str) else raw
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
@@ -40,6 +40,13 @@ def raw_text(raw: str | bytes) -> str:
     if text.startswith(_BASE64):
         return _BASE64 + base64.b64encode(data).decode("ascii")
     return text
+
+
+def _as_bytes(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a surrogate pair that no file name made
+        return text.encode("utf-8", "surrogatepass")
 
 
 def raw_bytes(text: str) -> bytes:
