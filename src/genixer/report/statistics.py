@@ -152,7 +152,7 @@ class EvenChoice(Generic[T]):
     def add(self, group: Hashable, id: str, row: T) -> None:
         """Offer `row` of `group`."""
         rows = self._groups.setdefault(group, [])
-        if len(rows) < self._limit or id < rows[-1][0]:
+        if len(rows) < self._limit or (rows and id < rows[-1][0]):
             bisect.insort(rows, (id, row), key=itemgetter(0))
             del rows[self._limit :]
 

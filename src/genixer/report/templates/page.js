@@ -71,12 +71,13 @@ let visible = PAGE;
 const outcome = (row) => (row.outcome === "kept" ? "kept" : row.outcome + ": " + words(row.reason));
 const scoreOf = (row) => (judge && judge.score in row.scores ? row.scores[judge.score] : null);
 
-// Kept rows fall below a raised threshold; of the rejected ones only those the judge itself refused can come back.
+// Kept rows fall below a raised threshold. Of the rejected ones only those that the judge refused can
+// come back; a filter's reasons begin with its name.
 function flips(row) {
   const score = scoreOf(row);
   if (score === null) return false;
   if (row.outcome === "kept") return score < threshold;
-  return score < judge.threshold && score >= threshold;
+  return row.reason.startsWith(judge.score) && score >= threshold;
 }
 
 function picture(row) {
@@ -199,7 +200,8 @@ if (rows.length) {
   const form = byId("filters");
   fillFilters(form);
   const restart = () => { visible = PAGE; showGallery(); };
-  form.addEventListener("input", restart);
+  form.addEventListener("change", restart);
+  form.elements.words.addEventListener("input", restart);
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () => setTimeout(restart));
   byId("more").addEventListener("click", () => { visible += PAGE; showGallery(); });

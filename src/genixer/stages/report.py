@@ -1,0 +1,191 @@
+"""One offline page about the run, its summary as text, and a card for the rows that were kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+import yaml
+from pydantic import Field
+
+from genixer.data import Measured, Sample, content_id
+from genixer.errors import ConfigError
+from genixer.report.card import card
+from genixer.report.gallery import GalleryBuilder
+from genixer.report.model import Curve, Ledger, Page, PrecisionRow, Seen
+from genixer.report.page import render
+from genixer.report.statistics import precision_rows
+from genixer.report.summary import summary
+from genixer.report.training import read_curve, read_seen
+from genixer.stages.base import Estimate, FileWriter, Stage, StageSettings, Step, StepOutput
+from genixer.store.layout import StepFolder
+from genixer.store.manifest import Manifest, read_manifest
+
+__all__ = ["ReportSettings", "ReportStage"]
+
+_OPENMOJI = (
+    "Pictures of the embedded world show OpenMoji (openmoji.org), CC BY-SA 4.0. They, and this "
+    "page as far as it shows them, are under the same licence."
+)
+_WEIGHTS = "The weights that ship with Genixer were trained on such pictures: CC BY-SA 4.0."
+
+
+class ReportSettings(StageSettings):
+    """What the page is called and how much it shows."""
+
+    title: str = ""
+    """Headline of the page; the run folder's name where it is empty."""
+    gallery_limit: int = Field(default=400, ge=0, le=5_000)
+    """Most rows in the gallery, drawn evenly over outcomes."""
+    judge: str = "judge"
+    """Filter whose score, in [0, 1], the slider moves."""
+    threshold: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Threshold of that filter in this run, where the slider starts."""
+    baseline: str = "none"
+    """Arm that the other students are compared with."""
+    licence: str = "CC-BY-SA-4.0"
+    """Licence of the kept rows, for their card."""
+
+
+class ReportStage(Stage):
+    """Makes a page of whatever a run has; a section whose role is missing says so.
+
+    Roles: `generated` (generate), `decoded` (decode), `judged` (dedup and filter steps in the order
+    of the funnel), `precision` (measure), `scores` (evaluate steps, named `STEP-ARM-SEED`).
+    Files: `index.html`, `summary.txt`, `dataset_card.md`.
+    """
+
+    name: ClassVar[str] = "report"
+    Settings: ClassVar[type[ReportSettings]] = ReportSettings
+
+    def items(self, step: Step) -> int:
+        """None: a report has no rows of its own."""
+        return 0
+
+    def finish(self, step: Step, out: FileWriter, rows: StepOutput) -> None:
+        """Collect, count, draw."""
+        history = list(_history(step))
+        builder = self._builder(step)
+        funnel = [
+            _ledger(one.name, one.stage, one.counts)
+            for role in ("generated", "decoded", "judged")
+            for one in step.inputs.get(role, ())
+        ]
+        page = Page(
+            title=self.settings.title or step.run.resolve().name,
+            digest=content_id(sorted((one.step, one.fingerprint) for one in history)),
+            funnel=funnel,
+            ledgers=[_ledger(one.step, one.stage, one.counts.as_mapping()) for one in history],
+            seen=list(_seen(step, history)),
+            precision=_precision(step),
+            judge=builder.judge(self.settings.threshold),
+            students=None,
+            gallery=builder.gallery(step.images, lambda: step.rows(Measured, role="precision")),
+            curves=list(_curves(step, history)),
+            versions=_versions(history),
+            licences=_licences(history),
+            config=_config(step.run),
+        )
+        out.file("index.html", render(page).encode())
+        out.file("summary.txt", summary(page).encode())
+        out.file("dataset_card.md", card(page, builder.kept, self.settings.licence).encode())
+
+    def _builder(self, step: Step) -> GalleryBuilder:
+        builder = GalleryBuilder(self.settings.gallery_limit, self.settings.judge)
+        builder.know(step.rows(Measured, role="precision"))
+        for output in _judges(step):
+            builder.refuse(output.name, output.rejected())
+        for output in _judges(step)[-1:]:
+            builder.keep(output.name, output.rows(Sample))
+        return builder
+
+    def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:
+        """No rows; about as long as it takes to read the inputs."""
+        return Estimate(items=0, kept=0, seconds=10.0)
+
+
+def _history(step: Step) -> Iterator[Manifest]:
+    """Manifests of every step this one builds on, however indirectly, each after what it read."""
+    seen: set[str] = set()
+
+    def visit(name: str) -> Iterator[Manifest]:
+        if name in seen:
+            return
+        seen.add(name)
+        manifest = read_manifest(StepFolder(step.run / name))
+        if manifest is None:
+            return
+        for entries in manifest.inputs.values():
+            for entry in entries:
+                yield from visit(entry.step)
+        yield manifest
+
+    for many in step.inputs.values():
+        for one in many:
+            yield from visit(one.name)
+
+
+def _ledger(name: str, stage: str, counts: Mapping[str, Any]) -> Ledger:
+    rejected, quarantined = dict(counts["rejected"]), dict(counts["quarantined"])
+    return Ledger(name, stage, counts["in"], counts["kept"], rejected, quarantined)
+
+
+def _judges(step: Step) -> tuple[StepOutput, ...]:
+    """The steps of the funnel whose rows are samples or were meant to be."""
+    return (*step.inputs.get("decoded", ()), *step.inputs.get("judged", ()))
+
+
+def _seen(step: Step, history: Sequence[Manifest]) -> Iterator[Seen]:
+    for one in history:
+        found = read_seen(one.step, StepFolder(step.run / one.step).files)
+        if found:
+            yield found
+
+
+def _curves(step: Step, history: Sequence[Manifest]) -> Iterator[Curve]:
+    for one in history:
+        found = read_curve(one.step, StepFolder(step.run / one.step).files)
+        if found:
+            yield found
+
+
+def _precision(step: Step) -> list[PrecisionRow]:
+    """Rows of `precision.json` of the measure step; with several, those of the last one."""
+    for output in reversed(step.inputs.get("precision", ())):
+        path = output.files / "precision.json"
+        if not path.is_file():
+            raise ConfigError(
+                f"step {output.name} (stage {output.stage}) in role `precision` wrote no "
+                "precision.json; name a step of stage measure"
+            )
+        columns = dict[str, dict[str, dict[str, int]]]
+        return precision_rows(msgspec.json.decode(path.read_bytes(), type=columns))
+    return []
+
+
+def _versions(history: Sequence[Manifest]) -> dict[str, str]:
+    """Versions that took part; where steps differ, all of them."""
+    found: dict[str, list[str]] = {}
+    for one in history:
+        for name, version in one.versions.items():
+            known = found.setdefault(name, [])
+            if version not in known:
+                known.append(version)
+    return {name: ", ".join(sorted(known)) for name, known in sorted(found.items())}
+
+
+def _licences(history: Sequence[Manifest]) -> list[str]:
+    stages = {one.stage for one in history}
+    return [_OPENMOJI, _WEIGHTS] if "scenes" in stages else []
+
+
+def _config(run: Path) -> str:
+    """The resolved config as the run folder keeps it; empty where it keeps none."""
+    path = run / "run.json"
+    if not path.is_file():
+        return ""
+    return yaml.safe_dump(
+        msgspec.json.decode(path.read_bytes()), sort_keys=False, allow_unicode=True, width=100
+    )
