@@ -1,4 +1,4 @@
-"""What a source is: a reader of one published annotation layout that yields samples and says what it could not read."""
+"""What a source is: a reader of one annotation layout that says what it could not read."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ class SourceSettings(BaseModel):
 
     images: Path
     """Folder that image paths are relative to."""
+    licence: str = ""
+    """Licence of this copy of the data; empty means the one the dataset was published under."""
 
 
 class Source(Protocol):
@@ -38,9 +40,14 @@ class Source(Protocol):
         """Annotation files it will read, for the fingerprint of the step."""
         ...
 
-    def read(self) -> Iterator[Sample | Quarantined]:
-        """Samples in file order; an entry that breaks a rule comes out as `Quarantined` with `file:line` (or its index).
+    def count(self) -> int:
+        """How many rows `read` gives in all, broken entries included; opens no image."""
+        ...
 
-        A file that is missing or not of this layout at all raises `ConfigError`: that is a wrong setting, not broken data.
+    def read(self, first: int = 0, count: int | None = None) -> Iterator[Sample | Quarantined]:
+        """Rows `first` to `first + count` in file order; what breaks a rule comes as `Quarantined`.
+
+        Its `where` is `file:line` or `file[index]`, its `raw` the entry. A file that is missing or
+        not of this layout at all raises `ConfigError`: that is a wrong setting, not broken data.
         """
         ...

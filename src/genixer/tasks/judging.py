@@ -16,7 +16,8 @@ JUDGE_OPTIONS = ("Yes", "No")
 def judge_prompt(sample: Sample, canvas: Canvas) -> str:
     """Question and answer of `sample`, and the request to judge them.
 
-    An option's text stands for its letter. Raises `CannotEncodeError` for text that cannot be carried.
+    An option's text stands for its letter. Raises `CannotEncodeError` for text that cannot be
+    carried.
 
     >>> from genixer.data import ImageRef, Origin
     >>> turns = Turn("user", "Is it new?"), Turn("assistant", "yes")

@@ -10,6 +10,10 @@ from genixer.data import Turn
 __all__ = ["LETTERS", "is_existence", "options", "shape", "stem"]
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_EXISTENCE = (
+    *("Is there ", "Are there ", "Can you see ", "Do you see ", "Does the image show "),
+    *("Does the image have ", "Does the image contain "),
+)
 _OPTION = re.compile(r"([A-Z])\. (\S|\S.*\S)")
 
 
@@ -57,7 +61,7 @@ def is_existence(question: str, answer: str) -> bool:
     >>> is_existence("Is there a dog in the image?", "no")
     True
     """
-    return question.startswith(("Is there ", "Are there ")) and answer in ("yes", "no")
+    return question.startswith(_EXISTENCE) and answer in ("yes", "no")
 
 
 def shape(turns: Sequence[Turn]) -> str:

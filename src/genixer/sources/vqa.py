@@ -1,0 +1,257 @@
+"""Questions and answers: VQAv2, POPE, A-OKVQA."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import msgspec
+from pydantic import field_validator
+
+from genixer.data import Origin, Quarantined, Sample, Turn
+from genixer.sources.base import SourceSettings
+from genixer.sources.entries import (
+    Entries,
+    EntryError,
+    EntryFile,
+    clean,
+    join_path,
+    json_array,
+    json_lines,
+)
+from genixer.store.images import ImageCatalog
+from genixer.tasks.shape import LETTERS
+
+__all__ = ["Aokvqa", "AokvqaSettings", "Pope", "PopeSettings", "VqaV2", "VqaV2Settings"]
+
+
+def image_path(pattern: str, image_id: int) -> str:
+    """Path of the image with `image_id`.
+
+    >>> image_path("train2014/COCO_train2014_{image_id:012d}.jpg", 9)
+    'train2014/COCO_train2014_000000000009.jpg'
+    """
+    return pattern.format(image_id=image_id)
+
+
+def check_pattern(pattern: str) -> str:
+    """`pattern` if it gives every image id a path of its own; raises `ValueError` otherwise."""
+    try:
+        differs = image_path(pattern, 1) != image_path(pattern, 2)
+    except (KeyError, IndexError, ValueError) as error:
+        raise ValueError(f"{pattern!r} is not a pattern with {{image_id:06d}}: {error!r}") from None
+    if not differs:
+        raise ValueError(f"{pattern!r} has no {{image_id}}: all entries would share one image")
+    return pattern
+
+
+class VqaV2Settings(SourceSettings):
+    """Where VQAv2 lies."""
+
+    questions: Path
+    """Questions file of the official layout (`questions`: question_id, image_id, question)."""
+    annotations: Path
+    """Annotations file (`annotations`: question_id, question_type, multiple_choice_answer)."""
+    image_pattern: str = "train2014/COCO_train2014_{image_id:012d}.jpg"
+    """Path of an image under the image root, from its id."""
+
+    _pattern = field_validator("image_pattern")(check_pattern)
+
+
+class _Question(msgspec.Struct):
+    question_id: int | str
+    image_id: int
+    question: str
+
+
+class _Annotation(msgspec.Struct):
+    image_id: int
+    multiple_choice_answer: str
+    question_type: str = ""
+
+
+class VqaV2:
+    """Open questions with their majority answer, as common VQA."""
+
+    name: ClassVar[str] = "vqav2"
+    licence: ClassVar[str] = "CC BY 4.0"
+    tasks: ClassVar[tuple[str, ...]] = ("common_vqa",)
+    Settings: ClassVar[type[VqaV2Settings]] = VqaV2Settings
+
+    def __init__(self, settings: VqaV2Settings) -> None:
+        """Keep `settings`; open nothing yet."""
+        self.settings = settings
+        self._catalog = ImageCatalog(settings.images)
+        self._entries = Entries(
+            lambda: json_array(settings.questions, "questions"), "question_id", self._sample
+        )
+
+    def files(self) -> list[Path]:
+        """Questions, annotations."""
+        return [self.settings.questions, self.settings.annotations]
+
+    def count(self) -> int:
+        """One entry a question."""
+        return len(self._entries.file)
+
+    def read(self, first: int = 0, count: int | None = None) -> Iterator[Sample | Quarantined]:
+        """Questions `first` to `first + count` in file order."""
+        return self._entries.read(first, count)
+
+    @cached_property
+    def _annotations(self) -> tuple[EntryFile, dict[int | str, int], frozenset[int | str]]:
+        """The file, the entry of each question, and the questions with more than one."""
+        file = json_array(self.settings.annotations, "annotations")
+        first, repeated = file.by_id("question_id")
+        doubted = {file.read(i, _Id).question_id for i in repeated}
+        return file, first, frozenset(doubted)
+
+    def _sample(self, index: int) -> Sample:
+        asked = self._entries.file.read(index, _Question)
+        file, entry_of, doubted = self._annotations
+        if asked.question_id not in entry_of:
+            raise EntryError("no_annotation", f"question {asked.question_id} in {file.path.name}")
+        if asked.question_id in doubted:
+            raise EntryError("duplicate_annotation", f"question {asked.question_id}")
+        at = entry_of[asked.question_id]
+        try:
+            found = file.read(at, _Annotation)
+        except EntryError as error:
+            raise EntryError("bad_annotation", f"{file.places[at]}: {error}") from error
+        if found.image_id != asked.image_id:
+            raise EntryError("image_id_differs", f"{file.places[at]}: image {found.image_id}")
+        turns = (
+            Turn("user", clean(asked.question)),
+            Turn("assistant", clean(found.multiple_choice_answer)),
+        )
+        image = self._catalog.ref(image_path(self.settings.image_pattern, asked.image_id))
+        origin = Origin(
+            self.name, self.settings.licence or self.licence, question_type=found.question_type
+        )
+        return Sample.of("common_vqa", image, turns, origin)
+
+
+class _Id(msgspec.Struct):
+    question_id: int | str
+
+
+class PopeSettings(SourceSettings):
+    """Where POPE lies."""
+
+    questions: Path
+    """JSONL of question_id, image, text, label."""
+    image_prefix: str = ""
+    """Folder of the images under the image root."""
+
+
+class _Probe(msgspec.Struct):
+    question_id: int | str
+    image: str
+    text: str
+    label: str
+    category: str = "existence"
+
+
+class Pope:
+    """Whether an object is there, as adversarial VQA."""
+
+    name: ClassVar[str] = "pope"
+    licence: ClassVar[str] = "MIT"
+    tasks: ClassVar[tuple[str, ...]] = ("adv_vqa",)
+    Settings: ClassVar[type[PopeSettings]] = PopeSettings
+
+    def __init__(self, settings: PopeSettings) -> None:
+        """Keep `settings`; open nothing yet."""
+        self.settings = settings
+        self._catalog = ImageCatalog(settings.images)
+        self._entries = Entries(lambda: json_lines(settings.questions), "question_id", self._sample)
+
+    def files(self) -> list[Path]:
+        """The questions."""
+        return [self.settings.questions]
+
+    def count(self) -> int:
+        """One entry a line."""
+        return len(self._entries.file)
+
+    def read(self, first: int = 0, count: int | None = None) -> Iterator[Sample | Quarantined]:
+        """Lines `first` to `first + count` in file order, blank ones not counted."""
+        return self._entries.read(first, count)
+
+    def _sample(self, index: int) -> Sample:
+        probe = self._entries.file.read(index, _Probe)
+        if probe.label not in ("yes", "no"):
+            raise EntryError("bad_label", f"{probe.label!r} is neither yes nor no")
+        turns = Turn("user", clean(probe.text)), Turn("assistant", probe.label)
+        image = self._catalog.ref(join_path(self.settings.image_prefix, probe.image))
+        return Sample.of(
+            "adv_vqa",
+            image,
+            turns,
+            Origin(self.name, self.settings.licence or self.licence, question_type=probe.category),
+        )
+
+
+class AokvqaSettings(SourceSettings):
+    """Where A-OKVQA lies."""
+
+    questions: Path
+    """JSON array of image_id, question_id, question, choices, correct_choice_idx."""
+    image_pattern: str = "train2017/{image_id:012d}.jpg"
+    """Path of an image under the image root, from its id."""
+
+    _pattern = field_validator("image_pattern")(check_pattern)
+
+
+class _Choice(msgspec.Struct):
+    question_id: int | str
+    image_id: int
+    question: str
+    choices: list[str]
+    correct_choice_idx: int
+
+
+class Aokvqa:
+    """Questions with options, as multiple choice; options get letters in the order of the file."""
+
+    name: ClassVar[str] = "aokvqa"
+    licence: ClassVar[str] = "Apache-2.0"
+    tasks: ClassVar[tuple[str, ...]] = ("mc_vqa",)
+    Settings: ClassVar[type[AokvqaSettings]] = AokvqaSettings
+
+    def __init__(self, settings: AokvqaSettings) -> None:
+        """Keep `settings`; open nothing yet."""
+        self.settings = settings
+        self._catalog = ImageCatalog(settings.images)
+        self._entries = Entries(lambda: json_array(settings.questions), "question_id", self._sample)
+
+    def files(self) -> list[Path]:
+        """The questions."""
+        return [self.settings.questions]
+
+    def count(self) -> int:
+        """One entry a question."""
+        return len(self._entries.file)
+
+    def read(self, first: int = 0, count: int | None = None) -> Iterator[Sample | Quarantined]:
+        """Questions `first` to `first + count` in file order."""
+        return self._entries.read(first, count)
+
+    def _sample(self, index: int) -> Sample:
+        asked = self._entries.file.read(index, _Choice)
+        options = [clean(choice) for choice in asked.choices]
+        if not 2 <= len(options) <= len(LETTERS):
+            raise EntryError("bad_choices", f"{len(options)} choices")
+        if not 0 <= asked.correct_choice_idx < len(options):
+            raise EntryError("bad_choices", f"correct_choice_idx {asked.correct_choice_idx}")
+        lines = [f"{letter}. {text}" for letter, text in zip(LETTERS, options, strict=False)]
+        turns = (
+            Turn("user", "\n".join([clean(asked.question), *lines])),
+            Turn("assistant", LETTERS[asked.correct_choice_idx]),
+        )
+        image = self._catalog.ref(image_path(self.settings.image_pattern, asked.image_id))
+        return Sample.of(
+            "mc_vqa", image, turns, Origin(self.name, self.settings.licence or self.licence)
+        )
