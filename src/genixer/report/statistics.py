@@ -55,6 +55,9 @@ def precision_rows(columns: Mapping[str, Mapping[str, Mapping[str, int]]]) -> li
     >>> rows[0].columns["raw"].value, rows[0].columns["kept"].n, rows[0].unknown["raw"]
     (0.5, 0, 3)
     """
+    # From the generator's rows on the left to what the filters left on the right.
+    order = sorted(columns, key=lambda name: (name != "raw", name == "kept", name))
+    columns = {name: columns[name] for name in order}
     tasks = sorted({task for column in columns.values() for task in column})
     rows = [_precision_row(task, [task], columns) for task in tasks]
     if len(tasks) > 1:

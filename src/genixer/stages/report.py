@@ -25,6 +25,7 @@ from genixer.store.manifest import Manifest, read_manifest
 
 __all__ = ["ReportSettings", "ReportStage"]
 
+_THRESHOLD = 0.5
 _OPENMOJI = (
     "Pictures of the embedded world show OpenMoji (openmoji.org), CC BY-SA 4.0. They, and this "
     "page as far as it shows them, are under the same licence."
@@ -36,13 +37,13 @@ class ReportSettings(StageSettings):
     """What the page is called and how much it shows."""
 
     title: str = ""
-    """Headline of the page; the run folder's name where it is empty."""
+    """Headline of the page; the name of the run where it is empty."""
     gallery_limit: int = Field(default=400, ge=0, le=5_000)
     """Most rows in the gallery, drawn evenly over outcomes."""
     judge: str = "judge"
     """Filter whose score, in [0, 1], the slider moves."""
-    threshold: float = Field(default=0.5, ge=0.0, le=1.0)
-    """Threshold of that filter in this run, where the slider starts."""
+    threshold: float | None = Field(default=None, ge=0.0, le=1.0)
+    """Where the slider starts; by default the `keep_above` of that filter in this run."""
     baseline: str = "none"
     """Arm that the other students are compared with."""
     licence: str = "CC-BY-SA-4.0"
@@ -67,6 +68,7 @@ class ReportStage(Stage):
     def finish(self, step: Step, out: FileWriter, rows: StepOutput) -> None:
         """Collect, count, draw."""
         history = list(_history(step))
+        config = _config(step.run)
         builder = self._builder(step)
         funnel = [
             _ledger(one.name, one.stage, one.counts)
@@ -74,19 +76,19 @@ class ReportStage(Stage):
             for one in step.inputs.get(role, ())
         ]
         page = Page(
-            title=self.settings.title or step.run.resolve().name,
+            title=self.settings.title or str(config.get("name", step.run.resolve().name)),
             digest=content_id(sorted((one.step, one.fingerprint) for one in history)),
             funnel=funnel,
             ledgers=[_ledger(one.step, one.stage, one.counts.as_mapping()) for one in history],
             seen=list(_seen(step, history)),
             precision=_precision(step),
-            judge=builder.judge(self.settings.threshold),
+            judge=builder.judge(self._threshold(config)),
             students=None,
             gallery=builder.gallery(step.images, lambda: step.rows(Measured, role="precision")),
             curves=list(_curves(step, history)),
             versions=_versions(history),
             licences=_licences(history),
-            config=_config(step.run),
+            config=_yaml(config),
         )
         out.file("index.html", render(page).encode())
         out.file("summary.txt", summary(page).encode())
@@ -100,6 +102,15 @@ class ReportStage(Stage):
         for output in _judges(step)[-1:]:
             builder.keep(output.name, output.rows(Sample))
         return builder
+
+    def _threshold(self, config: Mapping[str, Any]) -> float:
+        if self.settings.threshold is not None:
+            return float(self.settings.threshold)
+        for one in config.get("steps", {}).values():
+            for entry in one.get("with", {}).get("filters", ()):
+                if entry.get("name") == self.settings.judge:
+                    return float(entry.get("keep_above", _THRESHOLD))
+        return _THRESHOLD
 
     def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:
         """No rows; about as long as it takes to read the inputs."""
@@ -181,11 +192,19 @@ def _licences(history: Sequence[Manifest]) -> list[str]:
     return [_OPENMOJI, _WEIGHTS] if "scenes" in stages else []
 
 
-def _config(run: Path) -> str:
+def _config(run: Path) -> dict[str, Any]:
     """The resolved config as the run folder keeps it; empty where it keeps none."""
     path = run / "run.json"
     if not path.is_file():
-        return ""
-    return yaml.safe_dump(
-        msgspec.json.decode(path.read_bytes()), sort_keys=False, allow_unicode=True, width=100
-    )
+        return {}
+    return msgspec.json.decode(path.read_bytes(), type=_RunFile).config
+
+
+class _RunFile(msgspec.Struct):
+    """The part of `run.json` that a report shows."""
+
+    config: dict[str, Any] = {}
+
+
+def _yaml(config: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(config, sort_keys=False, width=100) if config else ""
