@@ -84,12 +84,13 @@ class ScriptedBackend:
         tokens = tuple(len(_pieces(option)) for option in options)
         choices = []
         for request in requests:
-            rng = random_for(0, "scripted choose", content_id(request, options))
-            weights = [rng.random() + 1e-6 for _ in range(len(options) + 1)]
-            known = _readable(request, images)
-            logprobs = tuple(
-                math.log(weight / sum(weights)) if known else math.nan for weight in weights[:-1]
-            )
+            key = content_id(request.id, request.image.sha256, request.prompt)
+            *weights, rest = [
+                0.01 + random_for(0, "scripted choice", f"{key} {option}").random()
+                for option in (*options, "")
+            ]
+            total = sum(weights) + rest if _readable(request, images) else math.nan
+            logprobs = tuple(math.log(weight / total) for weight in weights)
             choices.append(Choice(request.id, logprobs, tokens))
         return choices
 

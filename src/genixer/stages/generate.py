@@ -124,8 +124,8 @@ class _Asked(NamedTuple):
 class GenerateStage(Stage):
     """Asks a model for completions. Kept rows are `Generation`.
 
-    Files: `plan/*.jsonl`, the images in order, so that a resumed run asks about the same ones. Requests
-    about an image that cannot be read are quarantined.
+    Requests about an image that cannot be read are quarantined. Files: `plan/*.jsonl`, the images
+    in order, so that a resumed run asks about the same ones.
     """
 
     name = "generate"

@@ -1,0 +1,215 @@
+"""The model in this process: a block of requests at a time, nothing left to chance or neighbours.
+
+Shapes: B rows, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from genixer.data import Completion, Message, Request, Sampling
+from genixer.errors import BackendError, ConfigError
+from genixer.inference.base import BackendSettings, Choice
+from genixer.inference.sampling import Luck, pick
+from genixer.inference.state import State
+from genixer.models.llava import LoadedModel, load
+from genixer.store.images import ImageError, open_image
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from genixer.tasks.base import Canvas
+
+__all__ = ["TransformersBackend"]
+
+_DECIMALS = 6
+"""Decimals of a log-probability: finer than what the order of a sum changes in float32."""
+_DROP_BELOW = 0.5
+"""Share of a batch that must still be writing; below it, finished rows are dropped."""
+
+
+class _Written(NamedTuple):
+    """What a row has so far: tokens, the end token included, and their raw log-probabilities."""
+
+    tokens: list[int]
+    logprobs: list[float]
+
+
+class _Answerable(NamedTuple):
+    """Requests of a block that the model can read: their places in it, prompts and pictures."""
+
+    rows: list[int]
+    prompts: list[list[int]]
+    pictures: list[Image]
+    picture_of: list[int]
+
+
+class TransformersBackend:
+    """A LLaVA through the transformers library, float32 on the CPU.
+
+    The same block with the same thread count gives the same bytes. Log-probabilities are rounded to
+    6 decimals. A request whose prompt is longer than the model reads counts as unreadable.
+    """
+
+    name: ClassVar[str] = "transformers"
+    reproducible: ClassVar[bool] = True
+    Settings: ClassVar[type[BackendSettings]] = BackendSettings
+
+    def __init__(self, model: str, threads: int, settings: BackendSettings) -> None:
+        """Load `model`, a shipped name or a folder."""
+        self._take(load(model), threads)
+
+    @classmethod
+    def of(cls, loaded: LoadedModel, threads: int = 1) -> TransformersBackend:
+        """Backend around a model that is in memory already."""
+        backend = cls.__new__(cls)
+        backend._take(loaded, threads)
+        return backend
+
+    def _take(self, loaded: LoadedModel, threads: int) -> None:
+        self.loaded, self.threads, self.revision = loaded, threads, loaded.revision
+        text: Any = loaded.model.config.text_config
+        self.most_tokens: int = text.max_position_embeddings
+
+    def canvas(self, width: int, height: int) -> Canvas:
+        """Frame and decimals of the model's preset."""
+        return self.loaded.canvas(width, height)
+
+    def generate(self, requests: Sequence[Request], images: Path) -> list[Completion]:
+        """One completion a request, in order."""
+        answers = [Completion(request.id, "", (), (), "error") for request in requests]
+        with _computing(self.loaded, self.threads):
+            asked = self._answerable(requests, images)
+            written = self._write(asked, [requests[row].sampling for row in asked.rows])
+        for row, (tokens, logprobs) in zip(asked.rows, written, strict=True):
+            answers[row] = Completion(
+                requests[row].id,
+                self.loaded.decode(tokens),
+                tuple(tokens),
+                tuple(round(value, _DECIMALS) for value in logprobs),
+                "stop" if tokens[-1:] == [self.loaded.end_id] else "length",
+            )
+        return answers
+
+    def choose(
+        self, requests: Sequence[Request], options: Sequence[str], images: Path
+    ) -> list[Choice]:
+        """Weights of `options`: one pass for all prompts, one more per option of several tokens."""
+        coded = [self.loaded.encode_text(option) for option in options]
+        if not all(coded):
+            raise ConfigError(f"options {list(options)}: each needs at least one token")
+        counts = tuple(len(ids) for ids in coded)
+        choices = [Choice(request.id, (math.nan,) * len(coded), counts) for request in requests]
+        with _computing(self.loaded, self.threads):
+            asked = self._answerable(requests, images)
+            if not asked.rows:
+                return choices
+            state = State.of(self.loaded, asked.prompts, asked.pictures, asked.picture_of)
+            weights = torch.stack([_weigh(state, ids) for ids in coded], dim=1).tolist()
+        for row, values in zip(asked.rows, weights, strict=True):
+            logprobs = tuple(round(value, _DECIMALS) for value in values)
+            choices[row] = Choice(requests[row].id, logprobs, counts)
+        return choices
+
+    def _answerable(self, requests: Sequence[Request], images: Path) -> _Answerable:
+        """Requests whose image can be opened and whose prompt fits; each image once."""
+        places: dict[str, int | None] = {}
+        found = _Answerable([], [], [], [])
+        for row, request in enumerate(requests):
+            prompt = self.loaded.prompt_ids([Message("user", request.prompt)])
+            path = request.image.path
+            if path not in places:
+                places[path] = _open(images, path, found.pictures)
+            picture = places[path]
+            if picture is not None and len(prompt) < self.most_tokens:
+                found.rows.append(row)
+                found.prompts.append(prompt)
+                found.picture_of.append(picture)
+        return found
+
+    def _write(self, asked: _Answerable, samplings: Sequence[Sampling]) -> list[_Written]:
+        """What the model writes after each prompt."""
+        written = [_Written([], []) for _ in asked.rows]
+        if not written:
+            return written
+        room = [self.most_tokens - len(prompt) for prompt in asked.prompts]
+        most = [min(s.max_new_tokens, free) for s, free in zip(samplings, room, strict=True)]
+        state = State.of(self.loaded, asked.prompts, asked.pictures, asked.picture_of)
+        luck = Luck(samplings)
+        live = list(range(len(written)))
+        for step in range(max(most)):
+            tokens = pick(state.logits, [samplings[row] for row in live], luck, live, step)
+            logprobs = state.logits.log_softmax(-1).gather(-1, tokens[:, None])[:, 0]
+            going = self._note(written, most, live, tokens.tolist(), logprobs.tolist())
+            if not going:
+                break
+            if len(going) < len(live) * _DROP_BELOW:
+                state.keep(going)
+                live, tokens = [live[place] for place in going], tokens[going]
+            state.read(tokens[:, None])
+        return written
+
+    def _note(
+        self,
+        written: list[_Written],
+        most: Sequence[int],
+        live: Sequence[int],
+        tokens: Sequence[int],
+        logprobs: Sequence[float],
+    ) -> list[int]:
+        """Add a token to each live row that still writes; the places of those that go on."""
+        going = []
+        for place, row in enumerate(live):
+            own = written[row]
+            if self._ended(own, most[row]):
+                continue
+            if not math.isfinite(logprobs[place]):
+                raise BackendError(f"model {self.loaded.name}: its weights give no probabilities")
+            own.tokens.append(tokens[place])
+            own.logprobs.append(logprobs[place])
+            if not self._ended(own, most[row]):
+                going.append(place)
+        return going
+
+    def _ended(self, written: _Written, most: int) -> bool:
+        return len(written.tokens) >= most or written.tokens[-1:] == [self.loaded.end_id]
+
+
+def _open(images: Path, path: str, pictures: list[Image]) -> int | None:
+    """Place of the image in `pictures`, where it is put; None if it cannot be read."""
+    try:
+        pictures.append(open_image(images, path))
+    except ImageError:
+        return None
+    return len(pictures) - 1
+
+
+def _weigh(state: State, option: list[int]) -> Tensor:
+    """Summed raw log-probability of `option` after every prompt, [B]."""
+    total = state.logits.log_softmax(-1)[:, option[0]]
+    if len(option) == 1:
+        return total
+    ids = torch.tensor(option).expand(len(total), -1)
+    logprobs = state.fork().read(ids[:, :-1]).log_softmax(-1)
+    return total + logprobs.gather(-1, ids[:, 1:, None])[..., 0].sum(-1)
+
+
+@contextmanager
+def _computing(loaded: LoadedModel, threads: int) -> Iterator[None]:
+    """No gradients, `threads` threads; torch's own failures come out as the model's."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.inference_mode():
+            yield
+    except (RuntimeError, ValueError, MemoryError) as error:
+        raise BackendError(f"model {loaded.name} failed: {error}") from error
+    finally:
+        torch.set_num_threads(before)

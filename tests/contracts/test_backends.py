@@ -1,0 +1,177 @@
+"""What every backend promises. A new line in `BACKENDS` needs one in `MODELS` to be tested."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from genixer.data import ImageRef, Request, Sampling
+from genixer.inference import BACKENDS, load_backend
+from genixer.inference.base import Backend, Choice
+
+PRESET = Path(__file__).parent.parent / "fixtures" / "models" / "small.yaml"
+
+
+def _small_llava(folder: Path) -> str:
+    from genixer.models.base import load_preset
+    from genixer.models.llava import create
+
+    create(load_preset(str(PRESET)), ["Ask about the image. Yes No"] * 3, seed=1).save(folder)
+    return str(folder)
+
+
+MODELS: dict[str, Callable[[Path], str]] = {
+    "scripted": lambda folder: "any",
+    "transformers": _small_llava,
+}
+"""How to come by a model for each backend, given an empty folder."""
+
+
+@pytest.fixture(scope="module", params=sorted(BACKENDS))
+def backend(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Backend:
+    return load_backend(request.param, MODELS[request.param](tmp_path_factory.mktemp("model")))
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("images")
+    for number in range(3):
+        noise = np.random.default_rng(number).integers(0, 255, (24, 24, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(root / f"{number}.png")
+    (root / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    return root
+
+
+def block(temperature: float = 0.8, first_seed: int = 0, limit: int = 7) -> list[Request]:
+    """Eight requests about three images, prompts of different lengths."""
+    return [
+        Request.of(
+            ImageRef(f"{number % 3}.png", 24, 24, f"{number % 3:02x}"),
+            "rec" if number % 2 else "common_vqa",
+            "specific",
+            number,
+            "Ask about the image." * (1 + number % 2),
+            Sampling(limit + number % 3, temperature, seed=first_seed + number),
+        )
+        for number in range(8)
+    ]
+
+
+BROKEN = Request.of(ImageRef("broken.png", 24, 24, "ff"), "rec", "specific", 0, "Ask.", Sampling(9))
+MISSING = Request.of(ImageRef("none.png", 24, 24, "fe"), "rec", "specific", 0, "Ask.", Sampling(9))
+
+
+def test_backend_is_listed_with_what_it_can_do(backend: Backend) -> None:
+    entry = BACKENDS[backend.name]
+    assert entry.about
+    words = entry.capability.split(", ")
+    assert {"generate", "choose"} <= set(words)
+    assert backend.reproducible == ("reproducible" in words)
+
+
+def test_completions_come_in_the_order_of_the_requests(backend: Backend, images: Path) -> None:
+    asked = block()
+    found = backend.generate(asked, images)
+    assert [one.request_id for one in found] == [request.id for request in asked]
+    turned = backend.generate(asked[::-1], images)
+    assert [one.request_id for one in turned] == [request.id for request in asked[::-1]]
+
+
+def test_every_token_has_a_logprob_that_is_one(backend: Backend, images: Path) -> None:
+    for request, one in zip(block(), backend.generate(block(), images), strict=True):
+        assert len(one.logprobs) == len(one.token_ids) <= request.sampling.max_new_tokens
+        assert all(math.isfinite(value) and value <= 0.0 for value in one.logprobs)
+        assert one.finish in ("stop", "length")
+        if one.finish == "length":
+            assert len(one.token_ids) == request.sampling.max_new_tokens
+
+
+def test_the_same_block_gives_the_same_completions(backend: Backend, images: Path) -> None:
+    if not backend.reproducible:
+        pytest.skip(f"{backend.name} does not promise it")
+    assert backend.generate(block(), images) == backend.generate(block(), images)
+
+
+def test_another_seed_gives_another_text(backend: Backend, images: Path) -> None:
+    first, other = (backend.generate(block(1.0, seed), images) for seed in (0, 100))
+    assert [one.text for one in first] != [one.text for one in other]
+
+
+def test_greedy_text_does_not_depend_on_the_seed(backend: Backend, images: Path) -> None:
+    first, other = (backend.generate(block(0.0, seed), images) for seed in (0, 100))
+    assert [one.text for one in first] == [one.text for one in other]
+
+
+def test_neighbours_do_not_change_what_a_request_gets(backend: Backend, images: Path) -> None:
+    if not backend.reproducible:
+        pytest.skip(f"{backend.name} does not promise it")
+    asked = block()
+    together = [one.token_ids for one in backend.generate(asked, images)]
+    alone = [backend.generate([request], images)[0].token_ids for request in asked]
+    assert together == alone
+
+
+@pytest.mark.parametrize("lost", [BROKEN, MISSING], ids=["broken", "missing"])
+def test_an_unusable_image_is_an_error_in_its_own_place(
+    backend: Backend, images: Path, lost: Request
+) -> None:
+    asked = block()
+    found = backend.generate([*asked[:3], lost, *asked[3:]], images)
+    error = found.pop(3)
+    assert (error.request_id, error.finish, error.text) == (lost.id, "error", "")
+    assert error.token_ids == error.logprobs == ()
+    assert [one.token_ids for one in found] == [
+        one.token_ids for one in backend.generate(asked, images)
+    ]
+
+
+def test_no_requests_give_no_answers(backend: Backend, images: Path) -> None:
+    assert backend.generate([], images) == []
+    assert backend.choose([], ["Yes", "No"], images) == []
+
+
+def test_choices_are_weights_of_the_options_asked(backend: Backend, images: Path) -> None:
+    asked = block()
+    options = ["Yes", "No", "a longer answer"]
+    found = backend.choose(asked, options, images)
+    assert [one.request_id for one in found] == [request.id for request in asked]
+    for one in found:
+        assert len(one.logprobs) == len(one.tokens) == 3
+        assert all(count >= 1 for count in one.tokens)
+        assert one.tokens[2] > one.tokens[0]
+        assert all(value <= 0.0 for value in one.logprobs)
+        assert sum(math.exp(value) for value in one.logprobs) <= 1.0 + 1e-6
+
+
+def test_an_option_weighs_the_same_in_any_order(backend: Backend, images: Path) -> None:
+    def by_option(options: list[str]) -> list[dict[str, float]]:
+        found: list[Choice] = backend.choose(block(), options, images)
+        return [dict(zip(options, one.logprobs, strict=True)) for one in found]
+
+    straight, turned = by_option(["Yes", "No", "Yes No"]), by_option(["Yes No", "No", "Yes"])
+    for one, other in zip(straight, turned, strict=True):
+        assert one == pytest.approx(other, abs=1e-4)
+
+
+def test_choosing_draws_nothing(backend: Backend, images: Path) -> None:
+    if not backend.reproducible:
+        pytest.skip(f"{backend.name} does not promise it")
+    first = backend.choose(block(0.0, 0), ["Yes", "No"], images)
+    assert first == backend.choose(block(1.0, 50), ["Yes", "No"], images)
+
+
+def test_a_choice_about_an_unusable_image_is_nan(backend: Backend, images: Path) -> None:
+    whole, lost = backend.choose([block()[0], BROKEN], ["Yes", "No"], images)
+    assert all(math.isnan(value) for value in lost.logprobs)
+    assert not any(math.isnan(value) for value in whole.logprobs)
+    assert lost.request_id == BROKEN.id
+
+
+def test_boxes_are_written_in_a_declared_frame(backend: Backend) -> None:
+    canvas = backend.canvas(640, 480)
+    assert (canvas.width, canvas.height) == (640, 480)
+    assert canvas.decimals >= 0
+    assert backend.revision
