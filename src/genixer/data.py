@@ -1,19 +1,19 @@
 """The records that flow through a run: typed, frozen, fast, addressed by what they contain.
 
-Boxes and points are fractions of the *upright, un-padded* image, origin top left. Every other convention is a named
-frame in `genixer.frames` and exists at a boundary only.
+Boxes and points are fractions of the *upright, un-padded* image, origin top left. Every other
+convention is a named frame in `genixer.frames` and exists at a boundary only.
 """
 
 from __future__ import annotations
 
 import random
-import re
 from typing import Any, Literal, TypeVar
 
 import msgspec
 import xxhash
 
 from genixer.errors import DataError, FrameError
+from genixer.marks import count_marks, escape_marks, split_marks
 
 __all__ = [
     "SCHEMA",
@@ -54,11 +54,16 @@ R = TypeVar("R")
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Base of all records: immutable, strict about unknown fields, defaults left out of the JSON."""
+    """Base of all records: immutable, strict about unknown fields.
+
+    Defaults left out of the JSON.
+    """
 
 
 class Box(Record, frozen=True, array_like=True):
-    """Rectangle with corners (x0, y0) and (x1, y1), each in [0, 1] of the upright, un-padded image; x0 <= x1, y0 <= y1.
+    """Rectangle with corners (x0, y0) and.
+
+    X1, y1, each in [0, 1] of the upright, un-padded image; x0 <= x1, y0 <= y1.
 
     Raises `FrameError` for anything else, NaN included.
 
@@ -67,7 +72,8 @@ class Box(Record, frozen=True, array_like=True):
     >>> Box(0.1, 0.2, 120.0, 0.6)
     Traceback (most recent call last):
     ...
-    genixer.errors.FrameError: box (0.1, 0.2, 120.0, 0.6) is not inside [0, 1] with x0 <= x1, y0 <= y1; is it in pixels?
+    genixer.errors.FrameError: box (0.1, 0.2, 120.0, 0.6) is not inside [0, 1] with x0 <= x1, y0 <=
+    y1; is it in pixels?
     """
 
     x0: float
@@ -104,7 +110,9 @@ class Box(Record, frozen=True, array_like=True):
 
 
 class Point(Record, frozen=True, array_like=True):
-    """Place in the image, x and y in [0, 1] of the upright, un-padded image. Raises `FrameError` outside.
+    """Place in the image, x and y in [0, 1] of the upright, un-padded image.
+
+    Raises `FrameError` outside.
 
     >>> Point(0.5, 0.25)
     Point(x=0.5, y=0.25)
@@ -119,9 +127,12 @@ class Point(Record, frozen=True, array_like=True):
 
 
 class ImageRef(Record, frozen=True):
-    """Image by content: `path` relative to the image root, `width` and `height` in px of the upright image.
+    """Image by content: `path` relative to the image root.
 
-    Raises `DataError` for an absolute path, one that climbs out of the root, or a size below one pixel.
+    `width` and `height` in px of the upright image.
+
+    Raises `DataError` for an absolute path, one that climbs out of the root, or a size below one
+    pixel.
 
     >>> ImageRef("train/7.jpg", 640, 480, "9f2c").path
     'train/7.jpg'
@@ -144,59 +155,13 @@ class ImageRef(Record, frozen=True):
             )
 
 
-# n backslashes before a mark: n even means a mark after n/2 of them, n odd a literal after (n-1)/2.
-_MARK = re.compile(r"(\\*)<(box|point)>")
-
-
-def escape_marks(text: str) -> str:
-    r"""Text whose literal `<box>` and `<point>` can no longer be taken for marks.
-
-    >>> escape_marks("press <box> now")
-    'press \\<box> now'
-    """
-    return _MARK.sub(lambda m: f"{m[1] * 2}\\<{m[2]}>", text)
-
-
-def split_marks(text: str) -> tuple[list[str], list[str]]:
-    r"""Literal pieces of a turn's text, escapes undone, and the kinds of the marks between them.
-
-    Returns `(pieces, kinds)`, `len(pieces) == len(kinds) + 1`.
-
-    >>> split_marks(r"the cat <box> sees \<box>")
-    (['the cat ', ' sees <box>'], ['box'])
-    """
-    pieces, kinds, start, current = [], [], 0, ""
-    for match in _MARK.finditer(text):
-        slashes = len(match[1])
-        current += text[start : match.start()] + "\\" * (slashes // 2)
-        start = match.end()
-        if slashes % 2:
-            current += f"<{match[2]}>"
-        else:
-            pieces.append(current)
-            kinds.append(match[2])
-            current = ""
-    pieces.append(current + text[start:])
-    return pieces, kinds
-
-
-def count_marks(text: str) -> tuple[int, int]:
-    """How many `<box>` and how many `<point>` marks a turn's text holds.
-
-    >>> count_marks("from <point> to <box>")
-    (1, 1)
-    """
-    if "<" not in text:
-        return 0, 0
-    kinds = split_marks(text)[1]
-    return kinds.count("box"), kinds.count("point")
-
-
 class Turn(Record, frozen=True):
-    r"""One side's words: `<box>` and `<point>` in `text` are marks, the i-th of a kind is `boxes[i]` / `points[i]`.
+    r"""One side's words: `<box>` and `<point>` in `text` are marks, the i-th of a kind is
+    `boxes[i]` / `points[i]`.
 
-    Literal marks in data are escaped (`escape_marks`). `groups` gives the sizes of runs of box marks that belong to one
-    phrase (Shikra); empty means each box stands alone. Raises `DataError` when marks and coordinates do not agree.
+    Literal marks in data are escaped (`escape_marks`). `groups` gives the sizes of runs of box
+    marks that belong to one phrase (Shikra); empty means each box stands alone. Raises `DataError`
+    when marks and coordinates do not agree.
 
     >>> Turn("assistant", "at <box>", (Box(0.1, 0.1, 0.2, 0.2),)).boxes[0].x0
     0.1
@@ -225,8 +190,9 @@ class Turn(Record, frozen=True):
 class Origin(Record, frozen=True):
     """Where a sample comes from; never part of its id.
 
-    `parents` are ids of the records it was made of, `prompt` is the digest of the instruction, `scores` what filters
-    said (each filter documents its range), `question_type` the source's own word for the kind of question.
+    `parents` are ids of the records it was made of, `prompt` is the digest of the instruction,
+    `scores` what filters said (each filter documents its range), `question_type` the source's own
+    word for the kind of question.
     """
 
     source: str
@@ -251,12 +217,15 @@ def content_id(*parts: object) -> str:
 
 
 class Sample(Record, frozen=True):
-    """An image and a conversation about it, of one task; `id` is the hash of task, image content and turns.
+    """An image and a conversation about it, of one task.
+
+    `id` is the hash of task, image content and turns.
 
     Make one with `Sample.of`, which fills the id.
 
     >>> cat = ImageRef("cat.png", 64, 64, "ab12")
-    >>> one = Sample.of("common_vqa", cat, (Turn("user", "What is it?"), Turn("assistant", "cat")), Origin("vqav2"))
+    >>> one = Sample.of("common_vqa", cat, (Turn("user", "What is it?"), Turn("assistant", "cat")),
+    Origin("vqav2"))
     >>> two = Sample.of("common_vqa", cat, one.turns, Origin("elsewhere"))
     >>> one.id == two.id
     True
@@ -270,7 +239,10 @@ class Sample(Record, frozen=True):
 
     @classmethod
     def of(cls, task: str, image: ImageRef, turns: tuple[Turn, ...], origin: Origin) -> Sample:
-        """Build a sample whose id is the hash of `task`, `image.sha256` and `turns`; `origin` does not count."""
+        """Build a sample whose id is the hash of `task`, `image.sha256` and `turns`.
+
+        `origin` does not count.
+        """
         return cls(content_id("sample", task, image.sha256, turns), task, image, turns, origin)
 
 
@@ -284,8 +256,9 @@ class Message(Record, frozen=True):
 class SftRow(Record, frozen=True):
     """One conversation ready for training: what `instruct` makes of a sample.
 
-    `frame` and `decimals` say how coordinates are written in `messages`, so that a trainer can refuse a model that reads
-    another frame. `purpose` is `generator` (ask and answer from the image alone), `student` (answer a question) or `judge`.
+    `frame` and `decimals` say how coordinates are written in `messages`, so that a trainer can
+    refuse a model that reads another frame. `purpose` is `generator` (ask and answer from the image
+    alone), `student` (answer a question) or `judge`.
     """
 
     id: str
@@ -301,7 +274,10 @@ class SftRow(Record, frozen=True):
 
 
 class Sampling(Record, frozen=True):
-    """How tokens are drawn: `temperature` 0 is greedy; `top_p` in (0, 1]; `top_k` 0 is off; `seed` is per request."""
+    """How tokens are drawn: `temperature` 0 is greedy; `top_p` in (0, 1]; `top_k` 0 is off.
+
+    `seed` is per request.
+    """
 
     max_new_tokens: int = 64
     temperature: float = 0.0
@@ -311,11 +287,13 @@ class Sampling(Record, frozen=True):
 
 
 class Request(Record, frozen=True):
-    """One thing asked of a generator about one image. `id` = hash of image content, task, mode and draw.
+    """One thing asked of a generator about one image.
+
+    `id` = hash of image content, task, mode and draw.
 
     >>> cat = ImageRef("cat.png", 64, 64, "ab12")
-    >>> Request.of(cat, "rec", "specific", 0, "Ask.", Sampling()).id == Request.of(cat, "rec", "specific", 0, "?", Sampling()).id
-    True
+    >>> Request.of(cat, "rec", "specific", 0, "Ask.", Sampling()).id == Request.of(cat, "rec",
+    "specific", 0, "?", Sampling()).id True
     """
 
     id: str
@@ -330,7 +308,10 @@ class Request(Record, frozen=True):
     def of(
         cls, image: ImageRef, task: str, mode: str, draw: int, prompt: str, sampling: Sampling
     ) -> Request:
-        """Build a request; its id leaves prompt and sampling out, since they follow from the id and the run's seed."""
+        """Build a request; its id leaves prompt and sampling out.
+
+        Since they follow from the id and the run's seed.
+        """
         return cls(
             content_id("request", image.sha256, task, mode, draw),
             image,
@@ -343,7 +324,9 @@ class Request(Record, frozen=True):
 
 
 class Completion(Record, frozen=True):
-    """What came back: `logprobs` are natural logs, raw (before temperature, top-k, top-p), one per generated token.
+    """What came back: `logprobs` are natural logs, raw.
+
+    Before temperature, top-k, top-p, one per generated token.
 
     `finish` is `stop` (end token; it is in `token_ids`), `length` or `error`.
     """
@@ -356,7 +339,10 @@ class Completion(Record, frozen=True):
 
 
 class Generation(Record, frozen=True):
-    """A request with what came back, as the generate stage keeps it; `frame` and `decimals` say how to read boxes."""
+    """A request with what came back, as the generate stage keeps it.
+
+    `frame` and `decimals` say how to read boxes.
+    """
 
     id: str
     request: Request
@@ -368,7 +354,10 @@ class Generation(Record, frozen=True):
 
 
 class Verdict(Record, frozen=True):
-    """A filter's word on one sample: `reason` is snake_case and empty when kept; `score` has the filter's own range."""
+    """A filter's word on one sample: `reason` is snake_case and empty when kept.
+
+    `score` has the filter's own range.
+    """
 
     keep: bool
     reason: str = ""
@@ -376,7 +365,10 @@ class Verdict(Record, frozen=True):
 
 
 class Rejected(Record, frozen=True):
-    """A well-formed row that a rule refused, whole, with the rule's name and every score known by then."""
+    """A well-formed row that a rule refused, whole.
+
+    With the rule's name and every score known by then.
+    """
 
     id: str
     reason: str
@@ -385,7 +377,10 @@ class Rejected(Record, frozen=True):
 
 
 class Quarantined(Record, frozen=True):
-    """Something unreadable or failed: `where` is `file:line` or an id, `raw` the bytes as they came (`store.shards.raw_text`)."""
+    """Something unreadable or failed.
+
+    `where` is `file:line` or an id, `raw` the bytes as they came (`store.shards.raw_text`).
+    """
 
     where: str
     reason: str
@@ -394,7 +389,11 @@ class Quarantined(Record, frozen=True):
 
 
 class Measured(Record, frozen=True):
-    """What the exact truth says of one generated sample; `id` is the sample's, `detail` is for people.
+    """What the exact truth says of one generated sample.
+
+    `id` is the sample's, `detail` is for people.
+
+    `kind` is what was asked (count, color, side ...), where that is known.
 
     `unknown`: the truth at hand does not decide it.
 
@@ -407,6 +406,7 @@ class Measured(Record, frozen=True):
     mode: str
     verdict: Literal["right", "wrong", "unknown"]
     detail: str = ""
+    kind: str = ""
 
 
 class Score(Record, frozen=True):
@@ -419,7 +419,9 @@ class Score(Record, frozen=True):
 
 
 def random_for(seed: int, stage: str, key: str) -> random.Random:
-    """Random source that depends on its three arguments alone, so results do not depend on order, shards or workers.
+    """Random source that depends on its three arguments alone, so results do not depend on order.
+
+    Shards or workers.
 
     >>> random_for(7, "instruct", "a").random() == random_for(7, "instruct", "a").random()
     True
@@ -431,7 +433,10 @@ _ENCODER = msgspec.json.Encoder(order="sorted")
 
 
 def encode_row(row: object) -> bytes:
-    """Canonical JSON of a record, sorted keys, no newline: the same record is always the same bytes."""
+    """Canonical JSON of a record, sorted keys, no newline.
+
+    The same record is always the same bytes.
+    """
     return _ENCODER.encode(row)
 
 
