@@ -3,8 +3,11 @@
 import base64
 import io
 import random
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, settings
 from PIL import Image, ImageDraw
 
@@ -21,6 +24,9 @@ from genixer.report.model import (
     Words,
 )
 from genixer.report.statistics import JudgeTally, precision_rows
+from genixer.stages import STAGES
+
+PLUGINS = Path(__file__).parent / "plugins"
 
 # A busy machine is slow to build hypothesis's tables of characters; the code is not to blame.
 settings.register_profile(
@@ -33,6 +39,48 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(900))
+
+
+@pytest.fixture
+def toys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Toy stages, found through entry points the way another package's would be."""
+    monkeypatch.syspath_prepend(str(PLUGINS))
+    monkeypatch.setenv("PYTHONPATH", str(PLUGINS))
+    monkeypatch.setattr(STAGES, "_all", None)
+
+
+@pytest.fixture
+def toy_config(toys: None, tmp_path: Path) -> Callable[..., Path]:
+    """Writes a config of three toy stages; keywords replace whole steps, None removes one."""
+
+    def write(**steps: object) -> Path:
+        config = {
+            "name": "toy",
+            "seed": 7,
+            "images": "@numbers/images",
+            "workers": 0,
+            "steps": {
+                "total": {
+                    "stage": "toy_sum",
+                    "from": ["scale-*"],
+                    "with": {"start": "@numbers/shared.txt"},
+                },
+                "numbers": {"stage": "toy_numbers", "with": {"count": 30, "pictures": True}},
+                "scale": {
+                    "stage": "toy_scale",
+                    "matrix": {"factor": [2, 3]},
+                    "from": ["numbers"],
+                    "with": {"factor": "{factor}", "drop_below": 100},
+                },
+            }
+            | steps,
+        }
+        config["steps"] = {name: one for name, one in config["steps"].items() if one is not None}
+        path = tmp_path / "toy.yaml"
+        path.write_text(yaml.safe_dump(config, sort_keys=False))
+        return path
+
+    return write
 
 
 @pytest.fixture(scope="session")

@@ -189,7 +189,8 @@ def _override(value: dict[str, Any], override: str, source: YamlSource) -> None:
     if not sign or not dotted:
         raise ConfigError(f"override {override!r} is not key=value, as in seed=7")
     try:
-        new = yaml.safe_load(text)
+        # A reference to a step is plain text, although YAML reserves the sign.
+        new = text if text.startswith("@") else yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"override {override!r}: {text!r} is not a YAML value") from error
     path: tuple[Key, ...] = ()

@@ -1,6 +1,8 @@
 """Toy stages, registered the way any other package registers its own: through entry points."""
 
+import logging
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -20,6 +22,8 @@ class NumbersSettings(StageSettings):
     count: int = 10
     pictures: bool = False
     sleep_ms: float = 0.0
+    same_file: bool = False
+    says: str = ""
     files: list[Path] = Field(default_factory=list)
 
 
@@ -40,6 +44,10 @@ class Numbers(Stage):
         out.file("shared.txt", b"shared")
 
     def process(self, step: Step, first: int, count: int, out: RowWriter) -> None:
+        if self.settings.says:
+            logging.getLogger("genixer.toys").info(self.settings.says)
+        if self.settings.same_file:
+            out.file("same.txt", b"")
         for index in range(first, first + count):
             time.sleep(self.settings.sleep_ms / 1000)
             rng = random_for(step.seed, step.name, str(index))
@@ -54,6 +62,7 @@ class ScaleSettings(StageSettings):
     mode: str = "good"
     flag: str = ""
     sleep_ms: float = 0.0
+    meet: str = ""
 
 
 class Scale(Stage):
@@ -68,6 +77,8 @@ class Scale(Stage):
 
     def process(self, step: Step, first: int, count: int, out: RowWriter) -> None:
         self._misbehave(first)
+        if self.settings.meet:
+            self._meet(Path(self.settings.meet), step.name)
         for row in step.rows(Number, first, count):
             time.sleep(self.settings.sleep_ms / 1000)
             if row.value % 7 == 0:
@@ -77,9 +88,16 @@ class Scale(Stage):
             else:
                 out.keep(Number(row.id, row.value * self.settings.factor))
         if self.settings.mode == "loses_a_row":
-            raise_ledger = first == 0
-            if raise_ledger:
-                out.keep(Number("extra", 0))
+            out.keep(Number("extra", 0))
+
+    def _meet(self, place: Path, name: str) -> None:
+        """Wait until two steps are here at the same time."""
+        (place / f"{name}.here").touch()
+        end = time.monotonic() + 60
+        while len(list(place.glob("*.here"))) < 2:
+            if time.monotonic() > end:
+                raise TimeoutError("the other step never came")
+            time.sleep(0.01)
 
     def _misbehave(self, first: int) -> None:
         mode, flag = self.settings.mode, Path(self.settings.flag or ".")
@@ -89,6 +107,8 @@ class Scale(Stage):
             if mode == "dies_once":
                 flag.touch()
             os._exit(11)
+        if mode == "is_killed":
+            os.kill(os.getpid(), signal.SIGKILL)
         if mode == "waits":
             time.sleep(60)
 

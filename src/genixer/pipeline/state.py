@@ -94,6 +94,12 @@ class StepState:
             self.finish = receipt
         else:
             self.shards[int(receipt.unit)] = receipt
+        self.find_finish()
+
+    def find_finish(self) -> None:
+        """See whether what `finish` once made still holds, now that the shards are what they are."""
+        if self.finish is None and len(self.shards) == self.shard_count:
+            self.finish = committed(self.step.folder, FINISH, self.finish_basis())
 
     def _shard(self, index: int, prepare: Receipt) -> Task:
         size = self.step.rows_per_shard
@@ -160,8 +166,7 @@ def look(step: PlannedStep, contents: Mapping[str, str]) -> StepState:
         receipt = committed(step.folder, shard_unit(index), shard_basis)
         if receipt is not None:
             state.shards[index] = receipt
-    if len(state.shards) == state.shard_count:
-        state.finish = committed(step.folder, FINISH, state.finish_basis())
+    state.find_finish()
     return state
 
 
