@@ -205,8 +205,8 @@ class GenerateStage(Stage):
             try:
                 image = catalog.ref(path)
             except ImageError as error:
-                where = f"{path}#{asked.mode}:{asked.task}:{asked.draw}"
-                out.quarantine(where, error.reason, error.detail)
+                which = f"{asked.task or asked.mode}:{asked.draw}"
+                out.quarantine(f"{path}#{which}", error.reason, error.detail)
                 continue
             yield self._request(step, image, asked)
 

@@ -1,0 +1,145 @@
+"""How much faster a block is than one request at a time: same model, same greedy tokens.
+
+    python benchmarks/generation.py [--model base] [--rows 64] [--threads 1]
+
+Ways are timed in turn, round by round, and the best round of each counts: other load on the machine
+hits all of them. Without shipped weights the `tiny` preset is used with random ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from genixer.data import ImageRef, Message, Request, Sampling
+from genixer.inference.transformers import TransformersBackend
+from genixer.models.base import load_preset, shipped_models
+from genixer.models.llava import LoadedModel, create, load
+from genixer.store.images import open_image
+from genixer.tasks import instructions
+
+TASKS = ("common_vqa", "adv_vqa", "mc_vqa", "rec", "reg")
+
+
+def model_called(name: str) -> LoadedModel:
+    if name in shipped_models() or Path(name).is_dir():
+        return load(name)
+    print(f"no weights called {name}: the tiny preset with random weights, which never ends a text")
+    words = [*instructions.lines("general"), *instructions.lines("rec"), "[0.10,0.20,0.30,0.40]"]
+    return create(load_preset("tiny"), words * 3, seed=1)
+
+
+def questions(folder: Path, rows: int, per_image: int, tokens: int) -> list[Request]:
+    """Requests as the generate stage plans them: several about each image, side by side."""
+    rng, noise = random.Random(1), np.random.default_rng(1)
+    asked = []
+    for number in range(rows):
+        image = number // per_image
+        if number % per_image == 0:
+            colours = noise.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(colours).resize((160, 120)).save(folder / f"{image}.png")
+        ref = ImageRef(f"{image}.png", 160, 120, f"{image:04x}")
+        task = TASKS[number % len(TASKS)]
+        prompt = instructions.ask(task, rng, "specific")
+        asked.append(Request.of(ref, task, "specific", number, prompt, Sampling(tokens)))
+    return asked
+
+
+def library(model: LoadedModel, asked: list[Request], folder: Path) -> list[tuple[int, ...]]:
+    """The same block through the library's own `generate`, as one would write it by hand."""
+    prompts = [model.prompt_ids([Message("user", request.prompt)]) for request in asked]
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[model.pad_id] * (longest - len(p)) + p for p in prompts])
+    with torch.inference_mode():
+        out = model.model.generate(
+            input_ids=ids,
+            attention_mask=(ids != model.pad_id).long(),
+            pixel_values=model.pixels([open_image(folder, r.image.path) for r in asked]),
+            max_new_tokens=asked[0].sampling.max_new_tokens,
+            do_sample=False,
+            eos_token_id=model.end_id,
+            pad_token_id=model.pad_id,
+        )
+    return [_until(row[longest:].tolist(), model.end_id) for row in out]
+
+
+def _until(ids: list[int], end: int) -> tuple[int, ...]:
+    return tuple(ids[: ids.index(end) + 1] if end in ids else ids)
+
+
+def best(
+    ways: dict[str, Callable[[], Any]], rounds: int
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Seconds of the best round, and what came out, for each way."""
+    seconds: dict[str, float] = {}
+    results: dict[str, Any] = {}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            results[name] = way()
+            seconds[name] = min(seconds.get(name, 1e9), time.perf_counter() - start)
+    return seconds, results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="base", help="shipped name or folder")
+    parser.add_argument("--rows", type=int, default=64)
+    parser.add_argument("--per-image", type=int, default=8)
+    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    model = model_called(given.model)
+    backend = TransformersBackend.of(model, given.threads)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        asked = questions(folder, given.rows, given.per_image, given.tokens)
+        short = questions(folder, given.rows, given.per_image, 10)
+
+        def block(requests: list[Request]) -> list[tuple[int, ...]]:
+            return [one.token_ids for one in backend.generate(requests, folder)]
+
+        def loop(requests: list[Request]) -> list[tuple[int, ...]]:
+            return [block([request])[0] for request in requests]
+
+        seconds, tokens = best(
+            {
+                "block": lambda: block(asked),
+                "one by one": lambda: loop(asked),
+                "library, one batch": lambda: library(model, asked, folder),
+                "library, one by one": lambda: [library(model, [r], folder)[0] for r in asked],
+                "10 tokens, block": lambda: block(short),
+                "10 tokens, one by one": lambda: loop(short),
+                "choose, block": lambda: backend.choose(asked, ["Yes", "No"], folder),
+            },
+            given.rounds,
+        )
+    report(seconds, tokens, given.rows)
+
+
+def report(seconds: dict[str, float], tokens: dict[str, Any], rows: int) -> None:
+    for name, value in seconds.items():
+        written = tokens[name]
+        count = 0 if name.startswith("choose") else sum(map(len, written))
+        print(f"{name:22} {value:8.3f} s {rows / value:8.0f} rows/s {count / value:8.0f} tokens/s")
+    for name in ("one by one", "library, one batch", "library, one by one"):
+        same = sum(a == b for a, b in zip(tokens["block"], tokens[name], strict=True))
+        ratio = seconds[name] / seconds["block"]
+        print(f"block is {ratio:.1f} x as fast as: {name}; same tokens in {same} of {rows} rows")
+    for name in ("10 tokens, block", "10 tokens, one by one"):
+        print(f"choose is {seconds[name] / seconds['choose, block']:.1f} x as fast as: {name}")
+
+
+if __name__ == "__main__":
+    main()
