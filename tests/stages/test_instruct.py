@@ -1,0 +1,151 @@
+import msgspec
+import pytest
+from pydantic import ValidationError
+
+from genixer.data import Box, ImageRef, Origin, Sample, SftRow, Turn
+from genixer.stages.instruct import InstructSettings, InstructStage
+from genixer.tasks import load_task
+from genixer.tasks.base import Canvas
+from genixer.tasks.instructions import lines
+
+
+def ask(task, question, answer, image=0, kind="", boxes=((), ()), source="test"):
+    ref = ImageRef(f"{image}.png", 200, 100, f"{image:064x}")
+    turns = Turn("user", question, boxes[0]), Turn("assistant", answer, boxes[1])
+    return Sample.of(task, ref, turns, Origin(source, question_type=kind))
+
+
+LEFT, RIGHT = Box(0.0, 0.0, 0.25, 0.5), Box(0.5, 0.5, 1.0, 1.0)
+MANY = [
+    ask("common_vqa", f"What is number {n}?", f"thing {n % 7}", n % 10, "what") for n in range(200)
+]
+ONE_OF_EACH = [
+    ask("common_vqa", "How many?", "2"),
+    ask("adv_vqa", "Is there a cat?", "no"),
+    ask("mc_vqa", "What?\nA. cat\nB. dog", "A"),
+    ask("rec", "Where is the cat?", "<box>", boxes=((), (LEFT,))),
+    ask("reg", "What is at <box>?", "cat", boxes=((LEFT,), ())),
+    ask("reg", "What is at <box>?", "dog", boxes=((RIGHT,), ())),
+    ask("dense_caption", "List.", "cat <box>, dog <box>", boxes=((), (LEFT, RIGHT))),
+]
+
+
+def stage(*purposes, **settings):
+    return InstructStage(InstructSettings(purpose=purposes, **settings))
+
+
+def rows(done):
+    return [msgspec.json.decode(row, type=SftRow) for row in done.kept]
+
+
+def test_generator_rows_decode_to_the_turns_they_were_made_of(run_stage):
+    done = run_stage(stage("generator", frame="padded_square", decimals=2), ONE_OF_EACH)
+    canvas = Canvas("padded_square", 2, 200, 100)
+    by_id = {sample.id: sample for sample in ONE_OF_EACH}
+    assert len(rows(done)) == 6
+    for row in rows(done):
+        user, assistant = row.messages
+        assert user.role == "user"
+        assert user.text.split("\n")[0] in lines("general")
+        assert load_task(row.task).decode(assistant.text, canvas) == by_id[row.sample_id].turns
+        assert (row.frame, row.decimals, row.source) == ("padded_square", 2, "test")
+    assert [reject.reason for reject in done.rejects] == ["helper_task"]
+
+
+def test_share_of_task_agnostic_rows_is_what_the_settings_say(run_stage):
+    for share in (0.0, 0.3, 1.0):
+        settings = {"general_only": {"common_vqa": share}}
+        found = rows(run_stage(stage("generator", **settings), MANY, name=f"s{share}"))
+        agnostic = [row for row in found if row.mode == "agnostic"]
+        assert abs(len(agnostic) / len(MANY) - share) < 0.1
+        assert all(len(row.messages[0].text.split("\n")) == 1 for row in agnostic)
+
+
+def test_student_rows_ask_the_question_and_take_the_line_for_short_answers(run_stage):
+    done = run_stage(stage("student", short_answer_line="Answer in one word."), ONE_OF_EACH)
+    texts = {row.task: [m.text for m in row.messages] for row in rows(done)}
+    assert texts["common_vqa"] == ["How many?\nAnswer in one word.", "2"]
+    assert texts["mc_vqa"] == ["What?\nA. cat\nB. dog", "A"]
+    assert texts["rec"] == ["Where is the cat?", "[0.000,0.000,0.250,0.500]"]
+    assert texts["dense_caption"][1].startswith("cat [0.000,0.000,0.250,0.500], dog [")
+
+
+def test_half_of_the_judge_rows_are_wrong_and_none_of_them_is_right(run_stage):
+    right = {(s.image.path, s.turns[0].text, s.turns[1].text) for s in MANY}
+    found = rows(run_stage(stage("judge"), MANY))
+    said = [row.messages[1].text for row in found]
+    assert len(found) == len(MANY)
+    assert abs(said.count("No") / len(said) - 0.5) < 0.1
+    for row in found:
+        shown = row.messages[0].text.removesuffix("\nIs the answer right?")
+        question, answer = shown.removeprefix("Question: ").split(" Answer: ")
+        is_true = (row.image.path, question, answer) in right
+        assert row.messages[1].text == ("Yes" if is_true else "No")
+
+
+def test_what_cannot_be_made_wrong_is_not_taught_as_always_right(run_stage):
+    lonely = [ask("common_vqa", "What is this?", "a kind of tool", n) for n in range(20)]
+    done = run_stage(stage("judge"), lonely)
+    assert {reject.reason for reject in done.rejects} == {"no_wrong_twin"}
+    assert done.kept == []
+
+
+def test_a_wrong_box_or_name_comes_from_the_same_image(run_stage):
+    found = rows(run_stage(stage("judge", judge_negatives=1.0), ONE_OF_EACH))
+    reg = [row.messages[0].text for row in found if row.task == "reg"]
+    assert len(reg) == 2
+    assert "Answer: dog" in reg[0]
+    assert "Answer: cat" in reg[1]
+
+
+def test_several_purposes_lie_side_by_side_whatever_the_shards(run_stage):
+    both = ("generator", "student", "judge")
+    whole = run_stage(stage(*both), ONE_OF_EACH, name="a")
+    parts = run_stage(stage(*both), ONE_OF_EACH, name="b", shard=4)
+    assert whole.kept == parts.kept
+    assert whole.rejects == parts.rejects
+    assert [row.purpose for row in rows(whole)][:3] == list(both)
+    assert len(whole.kept) + len(whole.rejects) == 3 * len(ONE_OF_EACH)
+
+
+def test_rows_do_not_depend_on_the_other_rows_unless_a_judge_asks(run_stage):
+    alone = run_stage(stage("generator", "student"), MANY[5:6], name="a").kept
+    among = run_stage(stage("generator", "student"), MANY, name="b").kept
+    assert set(alone) <= set(among)
+
+
+def test_the_seed_changes_the_words(run_stage):
+    one = run_stage(stage("generator"), MANY, name="a", seed=1).kept
+    two = run_stage(stage("generator"), MANY, name="b", seed=2).kept
+    assert one != two
+
+
+def test_text_that_cannot_be_carried_is_counted_with_its_reason(run_stage):
+    hostile = [
+        ask("common_vqa", "Question: what?", "cat"),
+        ask("common_vqa", "what?", "see [0.1,0.2]"),
+        ask("common_vqa", "what <image>?", "cat"),
+    ]
+    done = run_stage(stage("generator"), hostile)
+    assert [r.reason for r in done.rejects] == ["delimiter", "box_look_alike", "image_mark"]
+    assert msgspec.convert(done.rejects[0].row, Sample) == hostile[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"purpose": "teacher"}, "generator"),
+        ({"purpose": []}, "at least 1"),
+        ({"purpose": ["judge", "judge"]}, "twice"),
+        ({"general_only": {"recs": 0.1}}, "did you mean rec"),
+        ({"general_only": {"rec": 1.1}}, "less than or equal"),
+        ({"frame": "padded"}, "padded_square"),
+    ],
+)
+def test_wrong_settings_are_found_early(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        InstructSettings.model_validate(settings)
+
+
+def test_one_purpose_may_be_written_as_a_word():
+    assert InstructSettings.model_validate({"purpose": "judge"}).purpose == ("judge",)
