@@ -4,13 +4,22 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 from pydantic import Field
 
-from genixer.data import random_for
-from genixer.stages.base import FileWriter, RowWriter, Stage, StageSettings, Step, StepOutput
+from genixer.data import Sample, decode_row, random_for
+from genixer.stages.base import (
+    Estimate,
+    FileWriter,
+    RowWriter,
+    Stage,
+    StageSettings,
+    Step,
+    StepOutput,
+)
 
 
 class Number(msgspec.Struct):
@@ -39,6 +48,9 @@ class Numbers(Stage):
 
     def external(self) -> list[Path]:
         return self.settings.files
+
+    def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:
+        return Estimate(self.settings.count, self.settings.count, tokens=9, seconds=2.0, bytes=50)
 
     def prepare(self, step: Step, out: FileWriter) -> None:
         out.file("shared.txt", b"shared")
@@ -133,3 +145,33 @@ class Sum(Stage):
         folder = out.scratch()
         (folder / "sum.txt").write_text(f"{total}\n")
         out.adopt(folder, "result")
+
+
+class SamplesSettings(StageSettings):
+    sample: str
+
+
+class Samples(Stage):
+    """One given sample, kept."""
+
+    name = "toy_samples"
+    Settings = SamplesSettings
+
+    def items(self, step: Step) -> int:
+        return 1
+
+    def process(self, step: Step, first: int, count: int, out: RowWriter) -> None:
+        out.keep(decode_row(self.settings.sample.encode(), Sample))
+
+
+class Page(Stage):
+    """What a report step leaves behind, without the report."""
+
+    name = "toy_page"
+
+    def items(self, step: Step) -> int:
+        return 0
+
+    def finish(self, step: Step, out: FileWriter, rows: StepOutput) -> None:
+        out.file("summary.txt", b"2 lines\nin short\n")
+        out.file("index.html", b"<p>page</p>")
