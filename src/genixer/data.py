@@ -61,19 +61,17 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
 
 class Box(Record, frozen=True, array_like=True):
-    """Rectangle with corners (x0, y0) and.
+    """Rectangle of the upright, un-padded image, in fractions of its width and height.
 
-    X1, y1, each in [0, 1] of the upright, un-padded image; x0 <= x1, y0 <= y1.
-
-    Raises `FrameError` for anything else, NaN included.
+    Corners are (x0, y0) and (x1, y1), each in [0, 1], x0 <= x1, y0 <= y1. Raises `FrameError` for
+    anything else, NaN included.
 
     >>> Box(0.1, 0.2, 0.5, 0.6).area
     0.16
-    >>> Box(0.1, 0.2, 120.0, 0.6)
+    >>> Box(0.1, 0.2, 120.0, 0.6)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    genixer.errors.FrameError: box (0.1, 0.2, 120.0, 0.6) is not inside [0, 1] with x0 <= x1, y0 <=
-    y1; is it in pixels?
+    genixer.errors.FrameError: box (0.1, 0.2, 120.0, 0.6) is not inside [0, 1] ...; is it in pixels?
     """
 
     x0: float
@@ -156,12 +154,12 @@ class ImageRef(Record, frozen=True):
 
 
 class Turn(Record, frozen=True):
-    r"""One side's words: `<box>` and `<point>` in `text` are marks, the i-th of a kind is
-    `boxes[i]` / `points[i]`.
+    r"""One side's words, with the boxes and points they speak of.
 
-    Literal marks in data are escaped (`escape_marks`). `groups` gives the sizes of runs of box
-    marks that belong to one phrase (Shikra); empty means each box stands alone. Raises `DataError`
-    when marks and coordinates do not agree.
+    `<box>` and `<point>` in `text` are marks, the i-th of a kind is `boxes[i]` / `points[i]`. Literal
+    marks in data are escaped (`escape_marks`). `groups` gives the sizes of runs of box marks that
+    belong to one phrase (Shikra); empty means each box stands alone. Raises `DataError` when marks
+    and coordinates do not agree.
 
     >>> Turn("assistant", "at <box>", (Box(0.1, 0.1, 0.2, 0.2),)).boxes[0].x0
     0.1
@@ -181,7 +179,8 @@ class Turn(Record, frozen=True):
         boxes, points = count_marks(self.text)
         if boxes != len(self.boxes) or points != len(self.points):
             raise DataError(
-                f"turn has {boxes} box and {points} point marks but {len(self.boxes)} boxes and {len(self.points)} points"
+                f"turn has {boxes} box and {points} point marks "
+                f"but {len(self.boxes)} boxes and {len(self.points)} points"
             )
         if self.groups and (sum(self.groups) != boxes or min(self.groups) < 1):
             raise DataError(f"groups {self.groups} do not cover {boxes} boxes")
@@ -224,8 +223,8 @@ class Sample(Record, frozen=True):
     Make one with `Sample.of`, which fills the id.
 
     >>> cat = ImageRef("cat.png", 64, 64, "ab12")
-    >>> one = Sample.of("common_vqa", cat, (Turn("user", "What is it?"), Turn("assistant", "cat")),
-    Origin("vqav2"))
+    >>> turns = (Turn("user", "What is it?"), Turn("assistant", "cat"))
+    >>> one = Sample.of("common_vqa", cat, turns, Origin("vqav2"))
     >>> two = Sample.of("common_vqa", cat, one.turns, Origin("elsewhere"))
     >>> one.id == two.id
     True
@@ -292,8 +291,9 @@ class Request(Record, frozen=True):
     `id` = hash of image content, task, mode and draw.
 
     >>> cat = ImageRef("cat.png", 64, 64, "ab12")
-    >>> Request.of(cat, "rec", "specific", 0, "Ask.", Sampling()).id == Request.of(cat, "rec",
-    "specific", 0, "?", Sampling()).id True
+    >>> one = Request.of(cat, "rec", "specific", 0, "Ask.", Sampling())
+    >>> one.id == Request.of(cat, "rec", "specific", 0, "Ask again.", Sampling()).id
+    True
     """
 
     id: str

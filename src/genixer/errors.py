@@ -13,7 +13,8 @@
     |-- BackendError (6)       a model or server failed
     `-- IncompleteError (7)    the run ended with work left
 
-Broken *data* never reaches the user as one of these: it is counted and kept aside. They are for broken code or config.
+Broken *data* never reaches the user as one of these: it is counted and kept aside. They are for
+broken code or config.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ __all__ = [
 
 
 class GenixerError(Exception):
-    """Root of everything this package raises on purpose; `exit_code` is what the command line ends with."""
+    """Root of everything this package raises on purpose.
+
+    `exit_code` is what the command line ends with.
+    """
 
     exit_code = 1
 
@@ -68,7 +72,10 @@ class DataError(GenixerError):
 
 
 class CannotEncodeError(DataError):
-    """Text that a codec or format cannot carry without loss; `reason` is the snake_case word that is counted."""
+    """Text that a codec or format cannot carry without loss.
+
+    `reason` is the snake_case word that is counted.
+    """
 
     def __init__(self, reason: str, detail: str = "") -> None:
         """Keep `reason` for the count and `detail` for people."""

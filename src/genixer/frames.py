@@ -1,7 +1,7 @@
 """Named coordinate frames: how other systems write a box, and the way there and back.
 
-Inside the project a coordinate is a fraction of the upright, un-padded image. A frame is always declared by a config or a
-preset, never guessed from the size of the numbers.
+Inside the project a coordinate is a fraction of the upright, un-padded image. A frame is always
+declared by a config or a preset, never guessed from the size of the numbers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Frame = Literal["unit", "pixel", "padded_square", "per_999", "per_1000", "loc_10
 FRAMES: dict[str, str] = {
     "unit": "fraction of the un-padded image, in [0, 1] (Genixer's generator)",
     "pixel": "pixels of the un-padded image, corners (not width and height)",
-    "padded_square": "fraction of the image centred on a square of its longer side (Shikra, LLaVA-1.5)",
+    "padded_square": "fraction of the image padded to a square (Shikra, LLaVA-1.5)",
     "per_999": "integers 0 to 999 of the un-padded image (Qwen-VL)",
     "per_1000": "integers 0 to 1000 of the un-padded image (Qwen2-VL, Qwen3-VL)",
     "loc_1024": "integers 0 to 1023 of the un-padded image (PaliGemma location tokens)",
@@ -87,7 +87,9 @@ def box_to_frame(
 def point_from_frame(
     xy: tuple[float, float], frame: Frame, width: int, height: int, slack: float = 0.0
 ) -> Point:
-    """Point whose coordinates in `frame` are `xy`; `slack` is how far outside the image, in fractions, is clamped.
+    """Point whose coordinates in `frame` are `xy`.
+
+    `slack` is how far outside the image, in fractions, is clamped.
 
     Raises `FrameError` further out.
 
@@ -105,7 +107,9 @@ def box_from_frame(
     height: int,
     slack: float = 0.0,
 ) -> Box:
-    """Box whose corners in `frame` are `corners`; `slack` is how far outside the image, in fractions, is clamped.
+    """Box whose corners in `frame` are `corners`.
+
+    `slack` is how far outside the image, in fractions, is clamped.
 
     Raises `FrameError` for corners further out, or in the wrong order.
 
@@ -126,6 +130,6 @@ def _inside(value: float, slack: float) -> float:
     """`value` clamped to [0, 1] when it is at most `slack` outside."""
     if not -slack <= value <= 1.0 + slack:
         raise FrameError(
-            f"coordinate {value:.4f} is outside [0, 1] by more than {slack}; is it in another frame?"
+            f"coordinate {value:.4f} lies more than {slack} outside [0, 1]; another frame?"
         )
     return min(1.0, max(0.0, value))

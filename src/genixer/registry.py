@@ -1,4 +1,7 @@
-"""Lazy tables of plugins: names are known without importing anything heavy, classes are loaded when first asked for."""
+"""Lazy tables of plugins: names are known without importing anything heavy.
+
+Classes are loaded when first asked for.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,17 @@ from genixer.errors import ConfigError, UnknownNameError, near
 __all__ = ["Entry", "Registry"]
 
 GROUP = "genixer.plugins"
-"""Entry-point group: the entry's name is `kind.name` (`filter.my_rule`), its value `module:Class`."""
+"""Entry-point group: the entry's name is `kind.name`.
+
+`filter.my_rule`, its value `module:Class`.
+"""
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One line of a table: where the class is (`module:Class`), one line about it, licence and capability if any."""
+    """One line of a table: where the class is.
+
+    `module:Class`, one line about it, licence and capability if any.
+    """
 
     target: str
     about: str
@@ -28,7 +37,9 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Registry(Mapping[str, Entry]):
-    """Table of one kind of plugin, ours plus what other packages register; a duplicate name is a `ConfigError`.
+    """Table of one kind of plugin, ours plus what other packages register.
+
+    A duplicate name is a `ConfigError`.
 
     >>> table = Registry("filter", {"rules": Entry("genixer.errors:DataError", "an example")})
     >>> table.load("rules").__name__
@@ -54,7 +65,8 @@ class Registry(Mapping[str, Entry]):
                     continue
                 if name in entries:
                     raise ConfigError(
-                        f"{self.kind} {name!r} is registered twice: {entries[name].target}, {point.value}"
+                        f"{self.kind} {name!r} is registered twice: "
+                        f"{entries[name].target}, {point.value}"
                     )
                 entries[name] = Entry(
                     point.value, f"from {point.dist.name if point.dist else 'a plugin'}"

@@ -1,6 +1,9 @@
-"""What a backbone is to the rest of the project: ids in, pixels in, text out, and which frame its boxes are in.
+"""What a backbone is to the rest of the project.
 
-Letters for tensor axes, here and in `training`: B rows, T tokens, N images, H, W px, D features, V vocabulary.
+Ids in, pixels in, text out, and which frame its boxes are in.
+
+Letters for tensor axes, here and in `training`: B rows, T tokens, N images, H, W px, D features, V
+vocabulary.
 """
 
 from __future__ import annotations
@@ -22,7 +25,10 @@ __all__ = ["Preset", "Prompt", "load_preset", "model_files", "shipped_models", "
 
 
 class Prompt(BaseModel):
-    """Words around a conversation: `system` first, then each turn between its role's mark and its end."""
+    """Words around a conversation.
+
+    `system` first, then each turn between its role's mark and its end.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -32,14 +38,20 @@ class Prompt(BaseModel):
 
 
 class Preset(BaseModel):
-    """A backbone's fixed choices, kept beside its weights so that training and generation cannot disagree."""
+    """A backbone's fixed choices.
+
+    Kept beside its weights so that training and generation cannot disagree.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     family: str = "llava"
     image_side_px: int
-    """Side of the square the model sees; the image is centred on a square of its longer side, then resized."""
+    """Side of the square the model sees.
+
+    The image is centred on a square of its longer side, then resized.
+    """
     image_tokens: int
     """How many places of the text the image takes."""
     pad_colour: tuple[int, int, int] = (127, 127, 127)

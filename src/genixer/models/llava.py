@@ -1,7 +1,10 @@
-"""LLaVA backbones: `LlavaForConditionalGeneration` with its tokenizer, pixels and prompt kept in one place.
+"""LLaVA backbones: `LlavaForConditionalGeneration` with its tokenizer.
 
-The same code builds the tiny preset and, from a preset of its own, LLaVA-1.5: an image prefix, a two-layer GELU projector, a
-Llama decoder. A model folder holds `model.safetensors`, `config.json`, the tokenizer and `genixer_preset.json`.
+Pixels and prompt kept in one place.
+
+The same code builds the tiny preset and, from a preset of its own, LLaVA-1.5: an image prefix, a
+two-layer GELU projector, a Llama decoder. A model folder holds `model.safetensors`, `config.json`,
+the tokenizer and `genixer_preset.json`.
 """
 
 from __future__ import annotations
@@ -77,7 +80,10 @@ class LoadedModel:
         return [self.begin_id, *[self.image_id] * self.preset.image_tokens]
 
     def turns(self, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
-        """Ids of a conversation after the image prefix, and for each whether it is the assistant's own (trained on)."""
+        """Ids of a conversation after the image prefix.
+
+        And for each whether it is the assistant's own (trained on).
+        """
         ids: list[int] = []
         own: list[bool] = []
         for message in messages:
@@ -96,7 +102,10 @@ class LoadedModel:
         return [*self.image_prefix(), *self.turns(messages)[0]]
 
     def pixels(self, images: Sequence[Image]) -> Tensor:
-        """Images (RGB, upright) as float32 [N, 3, S, S]: centred on a square of the longer side, resized, normalised."""
+        """Images (RGB, upright) as float32 [N, 3, S, S].
+
+        Centred on a square of the longer side, resized, normalised.
+        """
         side = self.preset.image_side_px
         arrays = [np.asarray(_squared(image, side, self.preset.pad_colour)) for image in images]
         stacked = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
@@ -107,7 +116,10 @@ class LoadedModel:
         return self.preset.canvas(width, height)
 
     def save(self, folder: Path, half: bool = False) -> None:
-        """Write weights (safetensors), config, tokenizer and preset to `folder`; `half` stores weights as float16."""
+        """Write weights (safetensors), config, tokenizer and preset to `folder`.
+
+        `half` stores weights as float16.
+        """
         quiet()
         if half:
             self.model.half()
@@ -133,7 +145,10 @@ def _squared(image: Image, side: int, colour: tuple[int, int, int]) -> Image:
 
 
 def create(preset: Preset, texts: Iterable[str], seed: int) -> LoadedModel:
-    """A new model of `preset` with random weights drawn from `seed`, its tokenizer learned from `texts`."""
+    """A new model of `preset` with random weights drawn from `seed`.
+
+    Its tokenizer learned from `texts`.
+    """
     tokenizer = train_tokenizer(texts, preset.vocabulary, preset.decimals)
     vocabulary = tokenizer.get_vocab()
     text = LlamaConfig(
@@ -146,6 +161,7 @@ def create(preset: Preset, texts: Iterable[str], seed: int) -> LoadedModel:
     config = LlavaConfig(
         text_config=text,
         vision_config=ConvTowerConfig(**preset.vision),
+        initializer_range=text.initializer_range,
         image_token_id=vocabulary["<image>"],
         image_seq_length=preset.image_tokens,
         vision_feature_layer=-1,
@@ -174,7 +190,8 @@ def quiet() -> None:
 def load(name: str, threads: int | None = None) -> LoadedModel:
     """Model from a folder or by shipped name, in eval mode, float32, on the CPU.
 
-    `threads` sets how many cores torch may use in this process. Raises `ConfigError` where there is no such model.
+    `threads` sets how many cores torch may use in this process. Raises `ConfigError` where there is
+    no such model.
     """
     import xxhash
 

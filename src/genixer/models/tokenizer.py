@@ -1,4 +1,7 @@
-"""A byte-level tokenizer for small models: whole words, one token a printed coordinate, and any other text in bytes."""
+"""A byte-level tokenizer for small models.
+
+Whole words, one token a printed coordinate, and any other text in bytes.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,12 @@ MARKS = ("<image>", "<user>", "<assistant>")
 def train_tokenizer(
     texts: Iterable[str], vocabulary: int, decimals: int
 ) -> PreTrainedTokenizerFast:
-    """Tokenizer of at most `vocabulary` tokens learned from `texts`; the same texts in the same order give the same one.
+    """Tokenizer of at most `vocabulary` tokens learned from `texts`.
 
-    Lossless for any text. Numbers of `decimals` decimals in [0, 1] are one token each. Control tokens come first:
-    pad, begin, end, image, user, assistant.
+    The same texts in the same order give the same one.
+
+    Lossless for any text. Numbers of `decimals` decimals in [0, 1] are one token each. Control
+    tokens come first: pad, begin, end, image, user, assistant.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 

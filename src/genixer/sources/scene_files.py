@@ -1,7 +1,9 @@
-"""Writes the embedded world as ordinary annotation files, in the layouts of the datasets people download.
+"""Writes the embedded world as ordinary annotation files.
 
-VQAv2 (questions and annotations), POPE, A-OKVQA, LLaVA-Instruct conversations, RefCOCO (refs and COCO instances). The
-pipeline reads them through the same sources that read the real ones.
+In the layouts of the datasets people download.
+
+VQAv2 (questions and annotations), POPE, A-OKVQA, LLaVA-Instruct conversations, RefCOCO (refs and
+COCO instances). The pipeline reads them through the same sources that read the real ones.
 """
 
 from __future__ import annotations
@@ -32,10 +34,12 @@ _KIND_SHARE = ("count", "color", "side", "height", "background", "total")
 def annotation_files(
     scenes: Sequence[Scene], seed: int, vqa_per_image: int, mc_per_image: int
 ) -> dict[str, bytes]:
-    """Annotation files of a pool by file name; which questions are asked depends on seed and scene alone.
+    """Annotation files of a pool by file name.
 
-    `vqa_per_image` and `mc_per_image` cap the questions of these layouts; existence questions, references and one
-    dialogue an image are always written whole.
+    Which questions are asked depends on seed and scene alone.
+
+    `vqa_per_image` and `mc_per_image` cap the questions of these layouts; existence questions,
+    references and one dialogue an image are always written whole.
     """
 
     def rng(scene: Scene, layout: str) -> random.Random:

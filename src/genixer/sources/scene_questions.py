@@ -1,7 +1,10 @@
-"""What can be asked about a scene, in plain English, and what is true: one table serves asking and checking.
+"""What can be asked about a scene, in plain English, and what is true.
 
-Every form is a pattern with `{a}`, `{b}` for names. The asker fills it; the checker (`genixer.sources.scene_truth`) matches a
-generated question against the same table, so that truth is exact and not a model's opinion.
+One table serves asking and checking.
+
+Every form is a pattern with `{a}`, `{b}` for names. The asker fills it; the checker
+(`genixer.sources.scene_truth`) matches a generated question against the same table, so that truth
+is exact and not a model's opinion.
 """
 
 from __future__ import annotations
@@ -41,11 +44,17 @@ FORMS: dict[str, tuple[str, ...]] = {
     ),
 }
 MARGIN = 0.12
-"""Centres closer than this share of 256 px are neither left nor right, above nor below: nobody is asked."""
+"""Centres closer than this share of 256 px are neither left nor right, above nor below.
+
+Nobody is asked.
+"""
 
 
 class Asked(NamedTuple):
-    """A question with its true answer, its kind (a key of `FORMS`) and wrong answers of the same sort."""
+    """A question with its true answer, its kind.
+
+    A key of `FORMS` and wrong answers of the same sort.
+    """
 
     kind: str
     question: str
@@ -79,7 +88,10 @@ def _compare(first: float, second: float, words: tuple[str, str]) -> str | None:
 
 
 def answer_to(kind: str, scene: Scene, a: str = "", b: str = "") -> str | None:
-    """The true answer, or None where the question has none in this scene (no such thing, or more than one)."""
+    """The true answer, or None where the question has none in this scene.
+
+    No such thing, or more than one.
+    """
     if kind == "total":
         return str(len(scene.things))
     if kind == "background":
@@ -135,7 +147,10 @@ def absent_names(scene: Scene, rng: random.Random, count: int) -> list[str]:
 
 
 def ask_all(scene: Scene, rng: random.Random) -> Iterator[Asked]:
-    """Every sensible question about `scene` but existence: counts, colours, sides, heights, background, total."""
+    """Every sensible question about `scene` but existence.
+
+    Counts, colours, sides, heights, background, total.
+    """
     here = sorted(names_in(scene))
     for a in here:
         yield from _asked("count", scene, rng, a)
@@ -154,7 +169,10 @@ def ask_all(scene: Scene, rng: random.Random) -> Iterator[Asked]:
 
 
 def ask_existence(scene: Scene, rng: random.Random) -> Iterator[tuple[Asked, str]]:
-    """Balanced yes/no questions with the split they belong to: every "yes" has a "no", hard ("adversarial") or easy ("random")."""
+    """Balanced yes/no questions with the split they belong to.
+
+    Every "yes" has a "no", hard ("adversarial") or easy ("random").
+    """
     present = sorted({thing.name for thing in scene.things})
     kinds = {thing.kind for thing in scene.things if thing.color}
     for name in present:
@@ -166,7 +184,9 @@ def ask_existence(scene: Scene, rng: random.Random) -> Iterator[tuple[Asked, str
 
 
 def expressions(scene: Scene, thing: Thing) -> list[str]:
-    """Expressions that fit `thing` and nothing else in the scene, the plainest first; empty where none does.
+    """Expressions that fit `thing` and nothing else in the scene, the plainest first.
+
+    Empty where none does.
 
     A twin is told apart by its side when the two are clearly left and right of each other.
     """

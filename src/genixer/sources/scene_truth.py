@@ -1,7 +1,9 @@
-"""What is true of a generated sample, by the exact record of its scene: right, wrong, or not covered.
+"""What is true of a generated sample, by the exact record of its scene.
 
-The checker reads question and answer with the same forms the embedded world asks in (`scene_questions.FORMS`). A
-question it cannot read is `unknown`, never guessed.
+Right, wrong, or not covered.
+
+The checker reads question and answer with the same forms the embedded world asks in
+(`scene_questions.FORMS`). A question it cannot read is `unknown`, never guessed.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ RIGHT_IOU = 0.5
 
 
 class Truth(msgspec.Struct, frozen=True):
-    """Verdict on a sample; `kind` is what was asked (a key of `FORMS`, `rec` or `reg`), `true_turns` the sample set right.
+    """Verdict on a sample; `kind` is what was asked.
+
+    A key of `FORMS`, `rec` or `reg`, `true_turns` the sample set right.
 
     `true_turns` is empty where the truth has no answer to give (no such thing, or several).
     """
@@ -67,8 +71,8 @@ def _read(question: str) -> tuple[str, str, str] | None:
 def check(sample: Sample, scene: Scene) -> Truth:
     """Verdict on `sample` about the picture of `scene`.
 
-    A dialogue is right when all its turns are. A REC answer is right above IoU 0.5 with the one thing meant; a REG answer
-    when it names the thing whose box was asked about.
+    A dialogue is right when all its turns are. A REC answer is right above IoU 0.5 with the one
+    thing meant; a REG answer when it names the thing whose box was asked about.
     """
     pairs = list(zip(sample.turns[::2], sample.turns[1::2], strict=False))
     if not pairs:
@@ -90,7 +94,10 @@ def check(sample: Sample, scene: Scene) -> Truth:
 def _judge(
     kind: str, question: Turn, answer: Turn, said: str, true: str | None, right: str
 ) -> Truth:
-    """Verdict of a text answer: `said` is its gist, `right` the full text a true answer would have."""
+    """Verdict of a text answer: `said` is its gist.
+
+    `right` the full text a true answer would have.
+    """
     if true is None:
         return Truth("wrong", kind, "the question has no answer in this picture")
     turns = (question, Turn("assistant", right))
@@ -144,7 +151,10 @@ def _one_present(options: dict[str, str], scene: Scene) -> str | None:
 
 
 def _named(expression: str, scene: Scene) -> list[Thing]:
-    """Things an expression means: by name or kind, a leading "left" or "right" choosing among twins."""
+    """Things an expression means.
+
+    By name or kind, a leading "left" or "right" choosing among twins.
+    """
     side, _, rest = expression.partition(" ")
     if side in ("left", "right") and rest:
         twins = sorted(_named(rest, scene), key=lambda thing: thing.centre[0])

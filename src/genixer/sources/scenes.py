@@ -1,7 +1,10 @@
-"""The embedded world: pictures composed of named drawings, with exact boxes, colours, counts and relations.
+"""The embedded world: pictures composed of named drawings, with exact boxes, colours.
 
-It stands in for a photo collection where none can be had. A *pool* is a set of scenes drawn from one distribution: which
-backgrounds, how large and how many objects, whether they are turned. Scene `i` of a pool depends on seed, pool and `i` alone.
+Counts and relations.
+
+It stands in for a photo collection where none can be had. A *pool* is a set of scenes drawn from
+one distribution: which backgrounds, how large and how many objects, whether they are turned. Scene
+`i` of a pool depends on seed, pool and `i` alone.
 """
 
 from __future__ import annotations
@@ -25,10 +28,13 @@ LONG_SIDE_PX = 256
 
 
 class Look(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Distribution of a pool. `objects` and `size` are inclusive ranges; `size` is an object's longer side as a share of 256 px.
+    """Distribution of a pool. `objects` and `size` are inclusive ranges.
 
-    `kinds` limits the classes (empty = all), `tilt` is the largest rotation in degrees, `mirror` the share of flipped objects,
-    `twins` how likely a further object repeats one that is already there.
+    `size` is an object's longer side as a share of 256 px.
+
+    `kinds` limits the classes (empty = all), `tilt` is the largest rotation in degrees, `mirror`
+    the share of flipped objects, `twins` how likely a further object repeats one that is already
+    there.
     """
 
     backgrounds: tuple[str, ...]
@@ -41,7 +47,10 @@ class Look(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Thing(msgspec.Struct, frozen=True):
-    """An object in a scene: its `name` ("red book"), `kind`, `color` and pixel `box` (x0, y0, x1, y1) of visible ink."""
+    """An object in a scene: its `name` ("red book"), `kind`, `color` and pixel `box`.
+
+    X0, y0, x1, y1 of visible ink.
+    """
 
     name: str
     kind: str
@@ -58,7 +67,10 @@ class Thing(msgspec.Struct, frozen=True):
 
 
 class Scene(msgspec.Struct, frozen=True):
-    """The exact truth about one picture; `image` is its path under the run's image root, sizes are in px."""
+    """The exact truth about one picture.
+
+    `image` is its path under the run's image root, sizes are in px.
+    """
 
     id: int
     pool: str
@@ -91,14 +103,18 @@ def compose(seed: int, pool: str, index: int, look: Look) -> Scene:
 
 
 def _names(rng: random.Random, look: Look) -> list[str]:
-    """Names of the objects to place, some of them twice, some as another colour of the same kind."""
+    """Names of the objects to place, some of them twice.
+
+    Some as another colour of the same kind.
+    """
     kinds = look.kinds or KINDS
     names: list[str] = []
     for _ in range(rng.randint(*look.objects)):
         draw_twin = names and rng.random() < look.twins
         kind = CAST[rng.choice(names)].kind if draw_twin else rng.choice(kinds)
         variants = [art.name for art in CAST.values() if art.kind == kind]
-        # Half the twins of a coloured kind are exact, half differ in colour: the hard case for colour and counting.
+        # Half the twins of a coloured kind are exact, half differ in colour: the hard case for
+        # colour and counting.
         same = [name for name in names if CAST[name].kind == kind]
         names.append(rng.choice(same) if draw_twin and rng.random() < 0.5 else rng.choice(variants))
     return names

@@ -2,11 +2,13 @@
 
 A step is a stage with a name, settings and inputs. Its life, whoever executes it:
 
-    items() -> prepare() -> process() for every shard, in any order, in any process -> finish() -> manifest
+    items() -> prepare() -> process() for every shard, in any order, in any process -> finish() ->
+    manifest
 
-`process` must call the writer exactly once for each of its `count` work items: `keep`, `reject` or `quarantine`. That is the
-ledger `in = kept + rejected + quarantined`; a shard that does not add up is not committed. What a stage writes depends
-on settings, seed and inputs alone, never on which worker runs it, when, or how many there are.
+`process` must call the writer exactly once for each of its `count` work items: `keep`, `reject` or
+`quarantine`. That is the ledger `in = kept + rejected + quarantined`; a shard that does not add up
+is not committed. What a stage writes depends on settings, seed and inputs alone, never on which
+worker runs it, when, or how many there are.
 """
 
 from __future__ import annotations
@@ -26,7 +28,10 @@ R = TypeVar("R")
 
 
 class StageSettings(BaseModel):
-    """Settings of one stage: the `with:` block of a step. Unknown keys are errors; every field has one line of help."""
+    """Settings of one stage: the `with:` block of a step. Unknown keys are errors.
+
+    Every field has one line of help.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,11 +51,17 @@ class StepOutput(Protocol):
 
     @property
     def counts(self) -> Mapping[str, Any]:
-        """The manifest's ledger: `in`, `kept`, `rejected` (by reason), `quarantined` (by reason)."""
+        """The manifest's ledger: `in`, `kept`, `rejected` (by reason), `quarantined`.
+
+        By reason.
+        """
         ...
 
     def rows(self, kind: type[R], first: int = 0, count: int | None = None) -> Iterator[R]:
-        """Kept rows `first` to `first + count`, in order, as records of type `kind`; checks digests as it reads."""
+        """Kept rows `first` to `first + count`, in order, as records of type `kind`.
+
+        Checks digests as it reads.
+        """
         ...
 
     def rejected(self) -> Iterator[Any]:
@@ -76,7 +87,10 @@ class Step:
     """Run folder."""
 
     def resolve(self, reference: str) -> Path:
-        """Path for `@step/some/file` (inside that step's files) or an ordinary path (relative to the working folder)."""
+        """Path for `@step/some/file` (inside that step's files) or an ordinary path.
+
+        Relative to the working folder.
+        """
         if not reference.startswith("@"):
             return Path(reference)
         step, _, rest = reference[1:].partition("/")
@@ -115,14 +129,20 @@ class Step:
 
 
 class FileWriter(Protocol):
-    """Where a step puts files. They appear all at once, with digests, when the unit of work is committed."""
+    """Where a step puts files. They appear all at once, with digests.
+
+    When the unit of work is committed.
+    """
 
     def file(self, path: str, data: bytes) -> None:
         """Write `data` to `path`, relative to the step's `files` folder."""
         ...
 
     def adopt(self, folder: Path, path: str = "") -> None:
-        """Move every file below `folder` (a scratch folder of the caller) to `path` below the step's `files` folder."""
+        """Move every file below `folder`.
+
+        A scratch folder of the caller to `path` below the step's `files` folder.
+        """
         ...
 
     def scratch(self) -> Path:
@@ -149,7 +169,10 @@ class RowWriter(FileWriter, Protocol):
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """What `genixer plan` says of a step: `items` in, `kept` out (None = cannot be known before), tokens, seconds, bytes."""
+    """What `genixer plan` says of a step.
+
+    `items` in, `kept` out (None = cannot be known before), tokens, seconds, bytes.
+    """
 
     items: int | None = None
     kept: int | None = None
@@ -159,11 +182,17 @@ class Estimate(msgspec.Struct, frozen=True):
 
 
 class Stage(ABC):
-    """One kind of step. Subclasses set the class variables and `process`; the other hooks do nothing by default."""
+    """One kind of step. Subclasses set the class variables and `process`.
+
+    The other hooks do nothing by default.
+    """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
-    """Raised whenever the same inputs and settings would give other rows; part of the fingerprint."""
+    """Raised whenever the same inputs and settings would give other rows.
+
+    Part of the fingerprint.
+    """
     Settings: ClassVar[type[StageSettings]] = StageSettings
     rows_per_shard: ClassVar[int] = 512
 
@@ -175,21 +204,30 @@ class Stage(ABC):
     def items(self, step: Step) -> int:
         """How many work items there are. Cheap: counts only."""
 
-    def prepare(self, step: Step, out: FileWriter) -> None:
+    def prepare(self, step: Step, out: FileWriter) -> None:  # noqa: B027 - optional hook
         """Once, before the shards: build what they share (an index, say) as files."""
 
     def process(self, step: Step, first: int, count: int, out: RowWriter) -> None:
         """Do work items `first` to `first + count`."""
         raise NotImplementedError(f"stage {self.name} has {count} items but no process()")
 
-    def finish(self, step: Step, out: FileWriter, rows: StepOutput) -> None:
-        """Once, after the shards: make files from the step's own `rows` (weights, scores, a page)."""
+    def finish(self, step: Step, out: FileWriter, rows: StepOutput) -> None:  # noqa: B027
+        """Once, after the shards: make files from the step's own `rows`.
+
+        Weights, scores, a page.
+        """
 
     def external(self) -> list[Path]:
-        """Files outside the run that the result depends on; their content goes into the fingerprint."""
+        """Files outside the run that the result depends on.
+
+        Their content goes into the fingerprint.
+        """
         return []
 
     def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:
-        """What the step will cost, from its settings and its inputs' estimates by role; loads no model, reads no data."""
+        """What the step will cost, from its settings and its inputs' estimates by role.
+
+        Loads no model, reads no data.
+        """
         items = sum(one.kept or 0 for many in inputs.values() for one in many) or None
         return Estimate(items=items, kept=items)

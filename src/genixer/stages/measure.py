@@ -1,4 +1,7 @@
-"""Measures samples against the exact truth of the embedded world: for the report, never for the filter."""
+"""Measures samples against the exact truth of the embedded world.
+
+For the report, never for the filter.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +31,12 @@ class _Truths:
 
 
 class MeasureStage(Stage):
-    """Gives every sample of role `rows` a verdict; roles `world` (truth) and `kept` (what the filters left) are needed.
+    """Gives every sample of role `rows` a verdict.
 
-    A kept row is `Measured`. Files: `precision.json` (right, wrong and unknown by task, for all rows and for kept ones).
+    Roles `world` (truth) and `kept` (what the filters left) are needed.
+
+    A kept row is `Measured`. Files: `precision.json` (right, wrong and unknown by task, for all
+    rows and for kept ones).
     """
 
     name = "measure"
@@ -82,7 +88,8 @@ def _table(measured: Iterable[Measured]) -> dict[str, dict[str, int]]:
 class CorrectStage(Stage):
     """Samples of role `rows` with their true answers (role `world`): the upper bound of any filter.
 
-    What the truth has no answer for is rejected. A kept sample's `origin.parents` is the id of the sample set right.
+    What the truth has no answer for is rejected. A kept sample's `origin.parents` is the id of the
+    sample set right.
     """
 
     name = "correct"

@@ -1,4 +1,7 @@
-"""Draws the embedded world to disk: picture files and annotation files a source can read, and the truth, kept aside."""
+"""Draws the embedded world to disk.
+
+Picture files and annotation files a source can read, and the truth, kept aside.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from genixer.sources.scene_files import annotation_files
 from genixer.sources.scenes import Look, Scene, compose, draw, picture_bytes
-from genixer.stages.base import Estimate, FileWriter, RowWriter, Stage, StageSettings, Step, StepOutput
+from genixer.stages.base import (
+    Estimate,
+    FileWriter,
+    RowWriter,
+    Stage,
+    StageSettings,
+    Step,
+    StepOutput,
+)
 
 __all__ = ["Pool", "ScenesStage"]
 
@@ -55,10 +66,12 @@ class ScenesSettings(StageSettings):
 
 
 class ScenesStage(Stage):
-    """Pools of scenes; a kept row is the exact truth about one picture (`Scene`), read by `measure` and nobody else.
+    """Pools of scenes; a kept row is the exact truth about one picture.
 
-    Files: `<pool>/images/000012.jpg`, and for annotated pools `<pool>/annotations/*` in the layouts of VQAv2, POPE, A-OKVQA,
-    LLaVA-Instruct and RefCOCO JSON.
+    `Scene`, read by `measure` and nobody else.
+
+    Files: `<pool>/images/000012.jpg`, and for annotated pools `<pool>/annotations/*` in the layouts
+    of VQAv2, POPE, A-OKVQA, LLaVA-Instruct and RefCOCO JSON.
     """
 
     name = "scenes"
@@ -67,23 +80,25 @@ class ScenesStage(Stage):
 
     def items(self, step: Step) -> int:
         """One item a picture, pools in the order of the config."""
-        return sum(pool.images for pool in self.settings.pools.values())
+        return sum(self._sizes(step).values())
+
+    def _sizes(self, step: Step) -> dict[str, int]:
+        """Pictures of each pool; pools share a `--limit` evenly, so that a short run has them all."""
+        pools = self.settings.pools
+        if step.limit is None:
+            return {name: pool.images for name, pool in pools.items()}
+        share = max(1, step.limit // len(pools))
+        return {name: min(pool.images, share) for name, pool in pools.items()}
 
     def process(self, step: Step, first: int, count: int, out: RowWriter) -> None:
         """Draw pictures `first` to `first + count`."""
+        sizes = self._sizes(step)
         for position in range(first, first + count):
-            name, index = self._locate(position)
+            name, index = _locate(sizes, position)
             scene = compose(step.seed, name, index, self.settings.pools[name].look)
             data = picture_bytes(draw(scene, step.seed))
             out.file(scene.image, data)
             out.keep(msgspec.structs.replace(scene, sha256=hashlib.sha256(data).hexdigest()))
-
-    def _locate(self, position: int) -> tuple[str, int]:
-        for name, pool in self.settings.pools.items():
-            if position < pool.images:
-                return name, position
-            position -= pool.images
-        raise IndexError(position)
 
     def finish(self, step: Step, out: FileWriter, rows: StepOutput) -> None:
         """Write each annotated pool's annotation files from the truth."""
@@ -94,10 +109,21 @@ class ScenesStage(Stage):
             pool = self.settings.pools[name]
             if not pool.annotated:
                 continue
-            for file, data in annotation_files(many, step.seed, pool.vqa_per_image, pool.mc_per_image).items():
+            for file, data in annotation_files(
+                many, step.seed, pool.vqa_per_image, pool.mc_per_image
+            ).items():
                 out.file(f"{name}/annotations/{file}", data)
 
     def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:
         """About 10 ms and 10 kB a picture."""
         total = sum(pool.images for pool in self.settings.pools.values())
         return Estimate(items=total, kept=total, seconds=total * 0.01, bytes=total * 10_000)
+
+
+def _locate(sizes: Mapping[str, int], position: int) -> tuple[str, int]:
+    """Pool and number of the picture at `position`, pools in order."""
+    for name, size in sizes.items():
+        if position < size:
+            return name, position
+        position -= size
+    raise IndexError(position)

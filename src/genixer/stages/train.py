@@ -1,4 +1,7 @@
-"""Step 3: training text to weights. The same stage makes the base, the generator and every student."""
+"""Step 3: training text to weights.
+
+The same stage makes the base, the generator and every student.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,10 @@ class TrainSettings(StageSettings):
     """From which weights, for how long, at what rate."""
 
     model: str = "base"
-    """Weights to start from: a shipped name, a folder, `@step/model`, or `new:PRESET` for random ones."""
+    """Weights to start from: a shipped name, a folder, `@step/model`.
+
+    Or `new:PRESET` for random ones.
+    """
     steps: int = Field(200, ge=1)
     """Optimiser steps."""
     images_per_step: int = Field(8, ge=1)
@@ -51,12 +57,15 @@ class TrainSettings(StageSettings):
     tower_lr: float = 0.0
     """Peak learning rate of the vision tower; 0 freezes it."""
     tower_steps: int = Field(0, ge=0)
-    """Steps in which the tower first learns by itself to name and box what each cell shows (needs dense captions)."""
+    """Steps in which the tower first learns by itself to name and box what each cell shows.
+
+    Needs dense captions.
+    """
     warmup: float = 0.03
     """Share of the steps with a rising rate; then it falls as a cosine."""
     length_power: float = 0.5
     """0: every token counts the same; 1: every conversation does."""
-    weights: dict[str, float] = {}
+    weights: dict[str, float] = Field(default_factory=dict)
     """How often `purpose/task` is drawn against the others; default 1."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """`bf16` computes matrix products in bfloat16."""
@@ -67,9 +76,12 @@ class TrainSettings(StageSettings):
 
 
 class TrainStage(Stage):
-    """Trains on rows of role `rows` (SftRow); role `regions` (Sample, dense captions) teaches the tower first.
+    """Trains on rows of role `rows` (SftRow).
 
-    Files: `model/` (weights, tokenizer, preset), `log.jsonl` (loss by step), `seen.json` (rows by source and task).
+    Role `regions` (Sample, dense captions) teaches the tower first.
+
+    Files: `model/` (weights, tokenizer, preset), `log.jsonl` (loss by step), `seen.json` (rows by
+    source and task).
     """
 
     name = "train"

@@ -1,13 +1,16 @@
-"""What a task is: a codec between a conversation about an image and the text a model reads or writes.
+"""What a task is: a codec between a conversation about an image and the text of a model.
 
 A task speaks in three voices, one for each purpose a row can serve:
 
-* generator: the user's words are an instruction (`ask`), the assistant's the whole conversation (`encode`);
+* generator: the user's words are an instruction (`ask`), the assistant's the whole conversation
+(`encode`);
 * student: the user asks the question, the assistant answers it (`question_text`, `answer_text`);
-* judge: question and answer are shown together and the assistant says Yes or No (`genixer.tasks.judging`).
+* judge: question and answer are shown together and the assistant says Yes or No
+(`genixer.tasks.judging`).
 
-The law, for every task: `decode(encode(turns, c), c) == turns` for coordinates on the codec's grid; off the grid they
-come back within half a step; text the codec cannot carry raises `CannotEncodeError`.
+The law, for every task: `decode(encode(turns, c), c) == turns` for coordinates on the codec's grid;
+off the grid they come back within half a step; text the codec cannot carry raises
+`CannotEncodeError`.
 """
 
 from __future__ import annotations
@@ -27,7 +30,9 @@ Purpose = Literal["generator", "student", "judge"]
 
 
 class Canvas(msgspec.Struct, frozen=True):
-    """What coordinates in text mean: the `frame`, how many `decimals` are printed, the image's `width` and `height` in px.
+    """What coordinates in text mean.
+
+    The `frame`, how many `decimals` are printed, the image's `width` and `height` in px.
 
     >>> Canvas("padded_square", 2, 640, 480).step
     0.01
@@ -45,7 +50,10 @@ class Canvas(msgspec.Struct, frozen=True):
 
 
 class ParseError(msgspec.Struct, frozen=True):
-    """Why a text is not a conversation of this task: a snake_case `reason` that is counted, and `detail` for people."""
+    """Why a text is not a conversation of this task.
+
+    A snake_case `reason` that is counted, and `detail` for people.
+    """
 
     reason: str
     detail: str = ""
@@ -60,11 +68,17 @@ class Task(Protocol):
     """Whether its conversations carry boxes or points."""
 
     def ask(self, rng: random.Random, mode: Mode) -> str:
-        """Instruction to a generator: a general line, and in mode `specific` the task's line after a newline."""
+        """Instruction to a generator.
+
+        A general line, and in mode `specific` the task's line after a newline.
+        """
         ...
 
     def encode(self, turns: Sequence[Turn], canvas: Canvas) -> str:
-        """Text a generator should write for `turns`; raises `CannotEncodeError` for what it cannot carry."""
+        """Text a generator should write for `turns`.
+
+        Raises `CannotEncodeError` for what it cannot carry.
+        """
         ...
 
     def decode(self, text: str, canvas: Canvas) -> tuple[Turn, ...] | ParseError:

@@ -1,7 +1,10 @@
-"""From conversations to tensors: an image prefix shared by independent conversations about that image.
+"""From conversations to tensors.
 
-Letters: B rows (one image each), T tokens, N images. A row is `[image prefix][conversation 1][conversation 2]...`; a
-conversation sees the prefix and itself, and its positions restart after the prefix, so it reads exactly as if it stood alone.
+An image prefix shared by independent conversations about that image.
+
+Letters: B rows (one image each), T tokens, N images. A row is `[image prefix][conversation
+1][conversation 2]...`; a conversation sees the prefix and itself, and its positions restart after
+the prefix, so it reads exactly as if it stood alone.
 """
 
 from __future__ import annotations
@@ -29,7 +32,10 @@ NO_LOSS = -100
 
 @dataclass(frozen=True)
 class Conversation:
-    """One tokenised conversation: `ids`, and `own[i]` true where token i is the assistant's (its loss counts)."""
+    """One tokenised conversation.
+
+    `ids`, and `own[i]` true where token i is the assistant's (its loss counts).
+    """
 
     row_id: str
     key: str
@@ -50,9 +56,9 @@ class Visit:
 class Batch:
     """Tensors of one step. Loss = sum of weighted token losses / sum of weights.
 
-    `input_ids` [B, T] int64; `labels` [B, T], -100 where there is no loss; `position_ids` [B, T]; `segment_ids` [B, T]: 0 the
-    shared prefix, 1.. the conversations, -1 padding; `loss_weight` [B, T] float32; `pixel_values` [N, 3, H, W] float32;
-    `image_of` [N]: the row each image belongs to.
+    `input_ids` [B, T] int64; `labels` [B, T], -100 where there is no loss; `position_ids` [B, T];
+    `segment_ids` [B, T]: 0 the shared prefix, 1.. the conversations, -1 padding; `loss_weight` [B,
+    T] float32; `pixel_values` [N, 3, H, W] float32; `image_of` [N]: the row each image belongs to.
     """
 
     input_ids: Tensor
@@ -66,7 +72,10 @@ class Batch:
 
 
 def encode(row: SftRow, model: LoadedModel) -> Conversation | str:
-    """The row's tokens, or the reason it cannot be trained on: `frame_mismatch`, `no_answer` or `too_long`."""
+    """The row's tokens, or the reason it cannot be trained on.
+
+    `frame_mismatch`, `no_answer` or `too_long`.
+    """
     preset = model.preset
     if (row.frame, row.decimals) != (preset.frame, preset.decimals):
         return "frame_mismatch"
@@ -85,10 +94,12 @@ def plan_visits(
     weights: Mapping[str, float],
     seed: int,
 ) -> Iterator[Visit]:
-    """Endless visits: images in a new order each round, each with up to `per_visit` of its conversations.
+    """Endless visits: images in a new order each round.
 
-    Conversations are drawn without replacement, a conversation of key k as if it stood there `weights[k]` times
-    (default 1). Depends on the arguments alone.
+    Each with up to `per_visit` of its conversations.
+
+    Conversations are drawn without replacement, a conversation of key k as if it stood there
+    `weights[k]` times (default 1). Depends on the arguments alone.
     """
     images = sorted(by_image, key=lambda image: image.path)
     round_number = 0
@@ -146,9 +157,12 @@ def collate(
 
 
 def visible(segment_ids: Tensor) -> Tensor:
-    """Who sees whom, [B, 1, T, T] float32 to add to attention scores: 0 where token i may look at token j, else minus a lot.
+    """Who sees whom, [B, 1, T, T] float32 to add to attention scores.
 
-    i sees j when j is not later and lies in the prefix or in i's own conversation. Padding sees itself alone.
+    0 where token i may look at token j, else minus a lot.
+
+    i sees j when j is not later and lies in the prefix or in i's own conversation. Padding sees
+    itself alone.
     """
     rows, tokens = segment_ids.shape
     mine, theirs = segment_ids[:, :, None], segment_ids[:, None, :]

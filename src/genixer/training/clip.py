@@ -6,25 +6,22 @@ Letters: K crops, S side in px, U names; name 0 is `NOTHING`.
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from genixer.data import Box, ImageRef, random_for
-from genixer.models.clip import NOTHING, ClipConfig, RegionClip, compatible, crop
-from genixer.store.images import ImageError, open_image
+from genixer.data import random_for
+from genixer.models.clip import NOTHING, ClipConfig, RegionClip, compatible
+from genixer.training.crops import Crops
 
-__all__ = ["ClipSchedule", "Crops", "Picture", "cut", "misplaced", "train_clip", "vocabulary"]
+__all__ = ["ClipSchedule", "examine", "train_clip", "vocabulary"]
 
-GOOD, BAD = 0.6, 0.45
-"""A box is right from the first IoU on and wrong below the second; between them nobody is taught."""
-_TRIES = 30
+REPAINTED = 0.6
+"""Share of the crops whose background is painted over."""
+TILT = 24.0
 _EXACT = 256
 """Up to so many names all compete at every step; of more, those of the batch."""
 
@@ -44,26 +41,12 @@ class ClipSchedule(BaseModel):
     """Pull of the weights towards 0."""
 
 
-class Picture(NamedTuple):
-    """An image with its named boxes, and the boxes without a name that are known too."""
-
-    image: ImageRef
-    regions: tuple[tuple[Box, str], ...]
-    others: tuple[Box, ...] = ()
-
-
-class Crops(NamedTuple):
-    """Crops ready to train on: `pixels` uint8 [K, 3, S, S], `labels` int64 [K] (0 = nothing there)."""
-
-    pixels: Tensor
-    labels: Tensor
-    unreadable: int
-
-
 def vocabulary(
     names: Mapping[str, int], least: int, most: int
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(words, names) to learn, from names with how often each came: at least `least` times, the `most` most frequent.
+    """(words, names) to learn from `names` and how often each came.
+
+    Names that came at least `least` times, and of those the `most` most frequent.
 
     >>> vocabulary({"red book": 3, "odd": 1}, least=2, most=9)
     (('book', 'red'), ('red book',))
@@ -73,93 +56,6 @@ def vocabulary(
     )
     kept = tuple(sorted(often[:most]))
     return tuple(sorted({word for name in kept for word in name.split()})), kept
-
-
-def nudged(box: Box, rng: random.Random) -> Box:
-    """A box that still fits the object in `box`: IoU at least `GOOD`."""
-    width, height = box.x1 - box.x0, box.y1 - box.y0
-    for _ in range(_TRIES):
-        dx = [rng.gauss(0.0, 0.09) * width for _ in range(2)]
-        dy = [rng.gauss(0.0, 0.09) * height for _ in range(2)]
-        moved = _box(box.x0 + dx[0], box.y0 + dy[0], box.x1 + dx[1], box.y1 + dy[1])
-        if moved is not None and moved.iou(box) >= GOOD:
-            return moved
-    return box
-
-
-def misplaced(box: Box, known: Sequence[Box], rng: random.Random) -> Box | None:
-    """A box near `box` that fits nothing in `known` (IoU below `BAD`): half off, too wide, a part, or elsewhere."""
-    width, height = box.x1 - box.x0, box.y1 - box.y0
-    for _ in range(_TRIES):
-        kind = rng.random()
-        middle = [(box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2]
-        sides = [width * rng.uniform(0.8, 1.25), height * rng.uniform(0.8, 1.25)]
-        if kind < 0.55:
-            angle, reach = rng.uniform(0, 2 * math.pi), rng.uniform(0.35, 1.0)
-            middle = [
-                middle[0] + math.cos(angle) * reach * width,
-                middle[1] + math.sin(angle) * reach * height,
-            ]
-        elif kind < 0.8:
-            grow = rng.choice((rng.uniform(0.35, 0.65), rng.uniform(1.5, 2.4)))
-            sides = [side * grow for side in sides]
-            middle = [
-                middle[0] + rng.uniform(-0.3, 0.3) * width,
-                middle[1] + rng.uniform(-0.3, 0.3) * height,
-            ]
-        else:
-            middle = [rng.random(), rng.random()]
-        found = _box(
-            middle[0] - sides[0] / 2,
-            middle[1] - sides[1] / 2,
-            middle[0] + sides[0] / 2,
-            middle[1] + sides[1] / 2,
-        )
-        if found is not None and all(found.iou(one) < BAD for one in (box, *known)):
-            return found
-    return None
-
-
-def _box(x0: float, y0: float, x1: float, y1: float) -> Box | None:
-    """Box cut to the image; None where less than two thousandths are left of a side."""
-    x0, y0, x1, y1 = (min(1.0, max(0.0, side)) for side in (x0, y0, x1, y1))
-    return Box(x0, y0, x1, y1) if x1 - x0 > 0.002 and y1 - y0 > 0.002 else None
-
-
-def cut(
-    pictures: Sequence[Picture],
-    config: ClipConfig,
-    images: Path,
-    seed: int,
-    per_region: int,
-    exact: bool = False,
-) -> Crops:
-    """For every named region `per_region` good crops, and as many of boxes beside it, labelled 0.
-
-    Only names of `config` count. With `exact` the good crop is the box itself.
-    """
-    index = {name: i + 1 for i, name in enumerate(config.names)}
-    pixels, labels, unreadable = [], [], 0
-    for picture in pictures:
-        try:
-            image = open_image(images, picture.image.path)
-        except ImageError:
-            unreadable += 1
-            continue
-        rng = random_for(seed, "region crops", picture.image.sha256)
-        known = [*(box for box, _ in picture.regions), *picture.others]
-        for box, name in picture.regions:
-            if name not in index:
-                continue
-            for _ in range(per_region):
-                good = box if exact else nudged(box, rng)
-                for place, label in ((good, index[name]), (misplaced(box, known, rng), 0)):
-                    if place is not None:
-                        pixels.append(crop(image, place, config.side_px, config.context))
-                        labels.append(label)
-    shape = (0, 3, config.side_px, config.side_px)
-    stacked = np.stack(pixels) if pixels else np.empty(shape, np.uint8)
-    return Crops(torch.from_numpy(stacked), torch.tensor(labels, dtype=torch.long), unreadable)
 
 
 def train_clip(
@@ -172,7 +68,8 @@ def train_clip(
     """Model trained on `crops`. Deterministic: same arguments and thread count, same weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = RegionClip(config).train().to(memory_format=torch.channels_last)
+        model = RegionClip(config)
+    model.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     draw = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay
@@ -189,7 +86,7 @@ def train_clip(
             model, _varied(crops.pixels[chosen], draw), crops.labels[chosen], names, shared
         )
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         plan.step()
@@ -197,17 +94,49 @@ def train_clip(
         running = value if step == 1 else 0.9 * running + 0.1 * value
         if step % every == 0 or step == schedule.steps:
             log({"step": step, "loss": round(running, 4)})
-    return model.eval()
+    model.eval()
+    return model
 
 
 def _varied(pixels: Tensor, draw: torch.Generator) -> Tensor:
-    """Crops as floats, mirrored half of the time, a little lighter or darker, in more or less contrast."""
+    """Crops as floats, half of them mirrored, lighter or darker, in more or less contrast."""
     rows = len(pixels)
     mirrored = torch.rand(rows, 1, 1, 1, generator=draw) < 0.5
     values = torch.where(mirrored, pixels.flip(-1), pixels).float()
+    values = _turned(_other_ground(values, draw), draw)
     shift = (torch.rand(rows, 1, 1, 1, generator=draw) - 0.5) * 40.0
     stretch = 1.0 + (torch.rand(rows, 1, 1, 1, generator=draw) - 0.5) * 0.3
     return ((values - 127.5) * stretch + 127.5 + shift).clamp(0.0, 255.0)
+
+
+def _turned(values: Tensor, draw: torch.Generator) -> Tensor:
+    """Crops [K, 3, S, S] turned by up to `TILT` degrees, mostly less; corners are mirrored in."""
+    angle = torch.randn(len(values), generator=draw).clamp(-2, 2) * math.radians(TILT / 2)
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros(len(values))
+    turn = torch.stack([torch.stack([cos, -sin, zero], 1), torch.stack([sin, cos, zero], 1)], 1)
+    grid = nn.functional.affine_grid(turn, list(values.shape), align_corners=False)
+    return nn.functional.grid_sample(
+        values, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+    )
+
+
+def _other_ground(values: Tensor, draw: torch.Generator) -> Tensor:
+    """Most crops [K, 3, S, S] with whatever looks like their rim painted over in clouds.
+
+    The rim lies outside the box, so its colour is mostly background: a model that has seen few
+    backgrounds would else take a new one for nothing.
+    """
+    rows, side = len(values), values.shape[-1]
+    rim = torch.cat([values[:, :, 0], values[:, :, -1], values[:, :, :, 0], values[:, :, :, -1]], 2)
+    ground = rim.median(-1).values[:, :, None, None]
+    reach = 20.0 + 50.0 * torch.rand(rows, 1, 1, generator=draw)
+    like_rim = (values - ground).abs().amax(1) < reach
+    colour = 255.0 * torch.rand(rows, 3, 1, 1, generator=draw)
+    clouds = torch.randn(rows, 3, 7, 7, generator=draw) * 30.0
+    clouds = nn.functional.interpolate(clouds, (side, side), mode="bilinear")
+    strength = torch.rand(rows, 1, 1, 1, generator=draw)
+    painted = like_rim & (torch.rand(rows, 1, 1, generator=draw) < REPAINTED)
+    return torch.where(painted[:, None], (colour + strength * clouds).clamp(0.0, 255.0), values)
 
 
 def _loss(
@@ -229,3 +158,37 @@ def _loss(
     asked = right.any(0)
     found = logits.masked_fill(~right, -1e4).logsumexp(0) - logits.logsumexp(0)
     return by_crop - found[asked].mean()
+
+
+def examine(model: RegionClip, crops: Crops, seed: int) -> dict[str, tuple[int, int]]:
+    """(right, asked) on crops that were held out, cut with `exact`, by what was asked.
+
+    `names_region`: the best name fits. `accepts_right`, `refuses_other_name`,
+    `refuses_misplaced`: the score is on the right side of a half.
+    """
+    names = model.config.names
+    good = [i for i, label in enumerate(crops.labels.tolist()) if label]
+    # A misplaced box follows the good one it was made from, and is tried under the same name.
+    pairs = [(i, i + 1) for i in good if i + 1 < len(crops.labels) and not crops.labels[i + 1]]
+    right = {i: names[int(crops.labels[i]) - 1] for i in good}
+    rng = random_for(seed, "examine", "other names")
+    others = {
+        i: rng.choice(rivals)
+        for i in good
+        if (rivals := [name for name in names if not compatible(name, right[i])])
+    }
+    with torch.no_grad():
+        vectors = model.embed_crops(crops.pixels[good].float())
+        best = (vectors @ model.embed_names([NOTHING, *names]).T).argmax(-1).tolist()
+    fits = [bool(b) and compatible(names[b - 1], right[i]) for b, i in zip(best, good, strict=True)]
+    asked = {
+        "accepts_right": ([(i, right[i]) for i in good], True),
+        "refuses_other_name": (list(others.items()), False),
+        "refuses_misplaced": ([(bad, right[i]) for i, bad in pairs], False),
+    }
+    found = {"names_region": (sum(fits), len(fits))}
+    for what, (looks, expected) in asked.items():
+        pixels = crops.pixels[[i for i, _ in looks]].numpy()
+        scores = model.probabilities(pixels, [name for _, name in looks])
+        found[what] = (sum((score >= 0.5) == expected for score in scores), len(scores))
+    return found

@@ -1,4 +1,7 @@
-"""The training loop: answer tokens only, one optimiser, a loss that is a number or the run stops."""
+"""The training loop: answer tokens only, one optimiser.
+
+A loss that is a number or the run stops.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,10 @@ class Schedule(BaseModel):
     length_power: float = 0.5
     """0: every token counts the same; 1: every conversation does."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """`bf16` computes matrix products in bfloat16 (weights stay float32): twice as fast where the CPU has AMX."""
+    """`bf16` computes matrix products in bfloat16 (weights stay float32).
+
+    Twice as fast where the CPU has AMX.
+    """
     weights: dict[str, float] = {}
     """How often `purpose/task` is drawn against the others, default 1."""
 
@@ -66,7 +72,8 @@ def loss_of(model: LoadedModel, batch: Batch) -> tuple[Tensor, Tensor]:
         position_ids=batch.position_ids,
         use_cache=False,
     ).last_hidden_state
-    # Position t predicts token t + 1. A conversation's first token is the user's, so no prediction crosses over.
+    # Position t predicts token t + 1. A conversation's first token is the user's, so no prediction
+    # crosses over.
     targets, weight = batch.labels[:, 1:], batch.loss_weight[:, 1:]
     where = targets >= 0
     logits = model.model.lm_head(hidden[:, :-1][where])
@@ -85,8 +92,8 @@ def train(
 ) -> None:
     """Train `model` in place for `schedule.steps`; `log` gets a line at regular steps.
 
-    Deterministic: same arguments and thread count, same weights. Raises `BadLossError` at the first loss that is not a
-    number, before it reaches the weights.
+    Deterministic: same arguments and thread count, same weights. Raises `BadLossError` at the first
+    loss that is not a number, before it reaches the weights.
     """
     tower = list(model.model.model.vision_tower.parameters())
     names = {id(p) for p in tower}
@@ -126,7 +133,9 @@ def train(
 
 
 def rate(step: int, schedule: Schedule) -> float:
-    """Share of the peak learning rate at `step` (from 1): linear warm-up, then cosine down to a twentieth.
+    """Share of the peak learning rate at `step` (from 1).
+
+    Linear warm-up, then cosine down to a twentieth.
 
     >>> rate(50, Schedule(steps=100, warmup=0.5)), round(rate(100, Schedule(steps=100)), 2)
     (1.0, 0.05)
@@ -156,7 +165,8 @@ def _step(
     if not math.isfinite(value):
         rows = ", ".join(batch.row_ids[:8])
         raise BadLossError(
-            f"step {step}: loss is {value}; rows of the batch: {rows}...; lower the learning rate or look at these rows"
+            f"step {step}: loss is {value}; rows of the batch: {rows}...; "
+            "lower the learning rate or look at these rows"
         )
     optimiser.zero_grad(set_to_none=True)
     loss.backward()

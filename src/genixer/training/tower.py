@@ -1,12 +1,15 @@
-"""First lessons of a vision tower: in every cell, say which object covers it and where that object's corners are.
+"""First lessons of a vision tower and its projector.
 
-Without them nothing local is learned in the hours a laptop has; with them the language model finds names and coordinates
-ready in the cells it attends to.
+In every cell, which object, and where its corners are.
+
+A cell is taught to look like the words that name what covers it: its projected vector is scored
+against the language model's own word vectors. A question's words then find their cells by likeness,
+which is what a small model otherwise spends most of its training on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,7 +30,10 @@ Region = tuple[str, Box]
 
 
 class TowerSchedule(BaseModel):
-    """How long the tower learns by itself before the language model joins in; 0 steps leaves it out."""
+    """How long the tower learns by itself before the language model joins in.
+
+    0 steps leaves it out.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,7 +52,9 @@ def regions_of(sample: Sample) -> list[Region]:
     >>> from genixer.data import Origin, Turn
     >>> boxes = (Box(0.0, 0.0, 0.5, 0.5), Box(0.5, 0.5, 1.0, 1.0))
     >>> turn = Turn("assistant", "red book <box>, dog <box>", boxes)
-    >>> [name for name, _ in regions_of(Sample.of("dense_caption", ImageRef("a", 1, 1, ""), (turn,), Origin("x")))]
+    >>> image = ImageRef("a.png", 1, 1, "")
+    >>> sample = Sample.of("dense_caption", image, (turn,), Origin("x"))
+    >>> [name for name, _ in regions_of(sample)]
     ['red book', 'dog']
     """
     found: list[Region] = []
@@ -68,59 +76,100 @@ def train_tower(
     seed: int,
     log: Callable[[dict[str, Any]], None],
 ) -> None:
-    """Train the tower of `model` in place, with a head that is thrown away. Deterministic as `genixer.training.run.train`."""
-    tower = model.model.model.vision_tower
-    names = sorted({name for _, regions in pictures for name, _ in regions})
-    index = {name: i + 1 for i, name in enumerate(names)}
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        width = tower.config.hidden_size
-        head = nn.Sequential(nn.Linear(width, 192), nn.GELU(), nn.Linear(192, len(names) + 1 + 4))
-    for parameter in tower.parameters():
-        parameter.requires_grad_(True)
-    tower.learn_statistics = True
-    tower.train()
-    tower.to(memory_format=torch.channels_last)
-    parameters = [*tower.parameters(), *head.parameters()]
+    """Train the tower of `model` in place, with a head that is thrown away.
+
+    Deterministic as `genixer.training.run.train`.
+    """
+    lesson = _Lesson(model, seed)
+    parameters = lesson.parameters()
     optimiser = torch.optim.AdamW(parameters, lr=schedule.lr, weight_decay=0.05)
     plan = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, schedule.lr, schedule.steps, pct_start=0.1
     )
-    # Four cells of five are empty: unweighted, the tower first learns to say so and little else.
-    rarity = torch.ones(len(names) + 1)
-    rarity[0] = 0.1
+    words = {
+        name: lesson.words(name) for name in {n for _, regions in pictures for n, _ in regions}
+    }
     rng = random_for(seed, "tower", "order")
     every = max(1, schedule.steps // 20)
     for step in range(1, schedule.steps + 1):
         batch = [pictures[rng.randrange(len(pictures))] for _ in range(schedule.images_per_step)]
-        pixels = model.pixels([open_image(images, ref.path) for ref, _ in batch])
-        side = round(model.preset.image_tokens**0.5)
-        targets = [_targets(model, ref, regions, index, side) for ref, regions in batch]
+        targets = [_targets(model, ref, regions, words) for ref, regions in batch]
         name, box = (torch.stack(part) for part in zip(*targets, strict=True))
         with torch.autocast("cpu", torch.bfloat16, enabled=schedule.precision == "bf16"):
-            out = head(tower(pixels).last_hidden_state).float()
-        scores, corners = out[..., :-4], out[..., -4:].sigmoid()
-        covered = name > 0
-        naming = nn.functional.cross_entropy(scores.flatten(0, 1), name.flatten(), weight=rarity)
-        placing = _placing(corners[covered], box[covered])
+            scores, corners = lesson(model.pixels([open_image(images, r.path) for r, _ in batch]))
+        covered = box[..., 2] > 0
+        naming = _naming(scores.float(), name, covered)
+        placing = _placing(corners.float()[covered], box[covered])
         optimiser.zero_grad(set_to_none=True)
         (naming + schedule.box_weight * placing).backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         plan.step()
         if step % every == 0 or step == schedule.steps:
-            right = (scores.argmax(-1) == name)[covered].float().mean()
+            said = name.gather(-1, scores.argmax(-1, keepdim=True))[..., 0] > 0
             log(
                 {
                     "phase": "tower",
                     "step": step,
                     "loss": round(float(naming.detach()), 4),
-                    "named": round(float(right), 4),
-                    "corner_error": round(float((corners[covered] - box[covered]).detach().abs().mean()), 4),
+                    "named": round(float(said[covered].float().mean()), 4),
+                    "corner_error": round(
+                        float((corners[covered] - box[covered]).detach().abs().mean()), 4
+                    ),
                 }
             )
-    tower.learn_statistics = False
-    tower.eval()
+    lesson.close()
+
+
+class _Lesson:
+    """Tower, projector and word vectors, with a head for corners that is thrown away."""
+
+    def __init__(self, model: LoadedModel, seed: int) -> None:
+        core = model.model.model
+        self.model, self.tower, self.projector = (
+            model,
+            core.vision_tower,
+            core.multi_modal_projector,
+        )
+        self.vectors = core.get_input_embeddings().weight
+        width = self.vectors.shape[1]
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.corners = nn.Sequential(nn.Linear(width, 192), nn.GELU(), nn.Linear(192, 4))
+        for parameter in self.tower.parameters():
+            parameter.requires_grad_(True)
+        self.tower.learn_statistics = True
+        self.tower.train()
+        self.tower.to(memory_format=torch.channels_last)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Everything that learns here."""
+        parts = (self.tower, self.projector, self.corners)
+        return [*(p for part in parts for p in part.parameters()), self.vectors]
+
+    def words(self, name: str) -> list[int]:
+        """Ids of the words of `name` as they stand inside a sentence."""
+        return self.model.encode_text(" " + name)
+
+    def __call__(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Word scores [N, cells, V] and corners [N, cells, 4] in [0, 1]."""
+        cells = self.projector(self.tower(pixels).last_hidden_state)
+        return cells @ self.vectors.T, self.corners(cells).sigmoid()
+
+    def close(self) -> None:
+        """Fix the batch statistics: a picture's cells no longer depend on its neighbours."""
+        self.tower.learn_statistics = False
+        self.tower.eval()
+
+
+def _naming(scores: Tensor, target: Tensor, covered: Tensor) -> Tensor:
+    """Cross-entropy against the words of each cell [N, cells, V]; empty cells weigh a tenth.
+
+    Four cells of five are empty: unweighted, the tower first learns to say so and little else.
+    """
+    losses = -(target * scores.log_softmax(-1)).sum(-1)
+    weight = torch.where(covered, 1.0, 0.1)
+    return (losses * weight).sum() / weight.sum()
 
 
 def _placing(found: Tensor, true: Tensor) -> Tensor:
@@ -135,15 +184,24 @@ def _placing(found: Tensor, true: Tensor) -> Tensor:
 
 
 def _targets(
-    model: LoadedModel, ref: ImageRef, regions: Sequence[Region], index: dict[str, int], side: int
+    model: LoadedModel, ref: ImageRef, regions: Sequence[Region], words: Mapping[str, list[int]]
 ) -> tuple[Tensor, Tensor]:
-    """For each cell, in reading order: the object over its centre (0 = none) and that object's corners, in the model's frame."""
-    name = torch.zeros(side, side, dtype=torch.long)
+    """For each cell, in reading order: the words of the object over its centre, and its corners.
+
+    Words are shares [cells, V] that sum to one; a cell without an object has the begin token.
+    Corners [cells, 4] are in the model's frame, zeros where there is no object.
+    """
+    side = round(model.preset.image_tokens**0.5)
+    word = torch.zeros(side, side, len(model.tokenizer))
+    word[..., model.begin_id] = 1.0
     box = torch.zeros(side, side, 4)
     centre = (torch.arange(side) + 0.5) / side
-    for word, region in regions:
+    for name, region in regions:
         x0, y0, x1, y1 = box_to_frame(region, model.preset.frame, ref.width, ref.height)
         inside = ((centre > y0) & (centre < y1))[:, None] & ((centre > x0) & (centre < x1))[None, :]
-        name[inside] = index[word]
+        share = torch.zeros(len(model.tokenizer))
+        for token in words[name]:
+            share[token] += 1.0 / len(words[name])
+        word[inside] = share
         box[inside] = torch.tensor([x0, y0, x1, y1])
-    return name.flatten(), box.flatten(0, 1)
+    return word.flatten(0, 1), box.flatten(0, 1)
