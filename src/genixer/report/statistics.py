@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from genixer.evaluation.statistics import wilson
 from genixer.report.model import (
     THRESHOLDS,
     Judge,
@@ -24,8 +25,6 @@ __all__ = ["EvenChoice", "JudgeTally", "Tile", "precision_rows", "share", "thin"
 
 T = TypeVar("T")
 
-# 97.5 % quantile of the standard normal distribution.
-_Z = 1.959964
 _TENTHS = 10
 _VERDICTS = ("right", "wrong", "unknown")
 
@@ -39,13 +38,8 @@ def share(right: int, n: int) -> Share:
     """
     if n == 0:
         return Share(0, 0)
-    p = right / n
-    spread = _Z * math.sqrt(p * (1 - p) / n + _Z * _Z / (4 * n * n))
-    middle = p + _Z * _Z / (2 * n)
-    scale = 1 + _Z * _Z / n
-    return Share(
-        right, n, p, max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
-    )
+    score = wilson("share", right, n)
+    return Share(right, n, score.value, *score.ci95)
 
 
 def precision_rows(columns: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[PrecisionRow]:
