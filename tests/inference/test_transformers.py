@@ -164,6 +164,14 @@ def test_writing_stops_where_the_model_can_read_no_further(
     assert len(found.token_ids) == backend.most_tokens - len(prompt)
 
 
+def test_a_long_text_outgrows_the_room_it_was_given(
+    backend: TransformersBackend, model: LoadedModel, pictures: list[ImageRef], tmp_path: Path, ask
+) -> None:
+    asked = ask(pictures[:2], 3, max_new_tokens=80)
+    for request, completion in zip(asked, backend.generate(asked, tmp_path), strict=True):
+        assert list(completion.token_ids) == greedy_alone(model, tmp_path, request)
+
+
 def test_choice_equals_the_reference_one_by_one(
     backend: TransformersBackend, model: LoadedModel, pictures: list[ImageRef], tmp_path: Path, ask
 ) -> None:

@@ -225,3 +225,21 @@ def test_a_request_id_leaves_the_place_of_the_image_out(step: Step) -> None:
     row = run(stage(tasks=["rec"]), step).kept[0].request
     moved = Request.of(row.image, row.task, row.mode, row.draw, "", row.sampling)
     assert moved.id == row.id
+
+
+def test_a_real_model_writes_the_same_rows_whatever_the_shards(step: Step) -> None:
+    from genixer.models.base import load_preset
+    from genixer.models.llava import create
+
+    preset = Path(__file__).parent.parent / "fixtures" / "models" / "small.yaml"
+    weights = step.run / "generator" / "files" / "model"
+    create(load_preset(str(preset)), ["Where is the red book?"] * 3, seed=1).save(weights)
+    real = {"backend": "transformers", "model": "@generator/model", "max_new_tokens": 6}
+    one, many = run(stage(**real), step), run(stage(**real), step, 24)
+    assert one.kept == many.kept
+    assert len(one.kept) == 49
+    assert (one.kept[0].generator, one.kept[0].frame) == ("@generator/model", "padded_square")
+    (step.images / "pool" / "4.png").write_bytes(b"")
+    left = run(stage(**real), step)
+    assert len(left.kept) == 42
+    assert len(left.quarantined) == 7

@@ -4,14 +4,15 @@ Every prompt of a model starts with the same ids, the image among them. That pre
 distinct image, and what was understood is handed to all rows about it; then come the texts, padded
 on the left; then whatever is fed row by row.
 
-Shapes: B rows, N images, P prefix tokens, T text tokens, K tokens fed at a time, V vocabulary.
+Shapes: B rows, N images, S side in px, P prefix tokens, T text tokens, K tokens fed at a time,
+V vocabulary.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,9 +20,6 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from genixer.errors import BackendError
 from genixer.models.llava import LoadedModel
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 __all__ = ["State"]
 
@@ -94,10 +92,10 @@ class State:
         cls,
         loaded: LoadedModel,
         prompts: Sequence[list[int]],
-        pictures: Sequence[Image],
+        pixels: Tensor,
         of: Sequence[int],
     ) -> State:
-        """Read `prompts`; row i is about `pictures[of[i]]`."""
+        """Read `prompts`; row i is about image `of[i]` of `pixels` [N, 3, S, S]."""
         start = len(prompts[0]) - prompts[0][::-1].index(loaded.image_id)
         prefix = prompts[0][:start]
         if any(ids[:start] != prefix or len(ids) == start for ids in prompts):
@@ -105,8 +103,8 @@ class State:
                 f"model {loaded.name}: its prompts have no common start with an image"
             )
         seen = loaded.model(
-            input_ids=torch.tensor([prefix]).expand(len(pictures), -1),
-            pixel_values=loaded.pixels(pictures),
+            input_ids=torch.tensor([prefix]).expand(len(pixels), -1),
+            pixel_values=pixels,
             use_cache=True,
             logits_to_keep=1,
         ).past_key_values

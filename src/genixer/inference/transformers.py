@@ -1,6 +1,6 @@
 """The model in this process: a block of requests at a time, nothing left to chance or neighbours.
 
-Shapes: B rows, V vocabulary.
+Shapes: B rows, S side in px, V vocabulary.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from genixer.models.llava import LoadedModel, load
 from genixer.store.images import ImageError, open_image
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from genixer.tasks.base import Canvas
 
 __all__ = ["TransformersBackend"]
@@ -43,12 +41,20 @@ class _Written(NamedTuple):
 
 
 class _Answerable(NamedTuple):
-    """Requests of a block that the model can read: their places in it, prompts and pictures."""
+    """Requests of a block that the model can read: their places in it, prompts and pictures.
+
+    `pixels` has a [1, 3, S, S] for each distinct image: 64 photographs as they came would take
+    gigabytes. `picture_of[i]` is the place of row i's image in it.
+    """
 
     rows: list[int]
     prompts: list[list[int]]
-    pictures: list[Image]
+    pixels: list[Tensor]
     picture_of: list[int]
+
+    def read_by(self, loaded: LoadedModel) -> State:
+        """What the model knows once it has read them."""
+        return State.of(loaded, self.prompts, torch.cat(self.pixels), self.picture_of)
 
 
 class TransformersBackend:
@@ -111,7 +117,7 @@ class TransformersBackend:
             asked = self._answerable(requests, images)
             if not asked.rows:
                 return choices
-            state = State.of(self.loaded, asked.prompts, asked.pictures, asked.picture_of)
+            state = asked.read_by(self.loaded)
             weights = torch.stack([_weigh(state, ids) for ids in coded], dim=1).tolist()
         for row, values in zip(asked.rows, weights, strict=True):
             logprobs = tuple(round(value, _DECIMALS) for value in values)
@@ -126,13 +132,22 @@ class TransformersBackend:
             prompt = self.loaded.prompt_ids([Message("user", request.prompt)])
             path = request.image.path
             if path not in places:
-                places[path] = _open(images, path, found.pictures)
+                places[path] = self._look(images, path, found.pixels)
             picture = places[path]
             if picture is not None and len(prompt) < self.most_tokens:
                 found.rows.append(row)
                 found.prompts.append(prompt)
                 found.picture_of.append(picture)
         return found
+
+    def _look(self, images: Path, path: str, pixels: list[Tensor]) -> int | None:
+        """Place of the image in `pixels`, where it is put; None if it cannot be read."""
+        try:
+            image = open_image(images, path)
+        except ImageError:
+            return None
+        pixels.append(self.loaded.pixels([image]))
+        return len(pixels) - 1
 
     def _write(self, asked: _Answerable, samplings: Sequence[Sampling]) -> list[_Written]:
         """What the model writes after each prompt."""
@@ -141,7 +156,7 @@ class TransformersBackend:
             return written
         room = [self.most_tokens - len(prompt) for prompt in asked.prompts]
         most = [min(s.max_new_tokens, free) for s, free in zip(samplings, room, strict=True)]
-        state = State.of(self.loaded, asked.prompts, asked.pictures, asked.picture_of)
+        state = asked.read_by(self.loaded)
         luck = Luck(samplings)
         live = list(range(len(written)))
         for step in range(max(most)):
@@ -180,15 +195,6 @@ class TransformersBackend:
 
     def _ended(self, written: _Written, most: int) -> bool:
         return len(written.tokens) >= most or written.tokens[-1:] == [self.loaded.end_id]
-
-
-def _open(images: Path, path: str, pictures: list[Image]) -> int | None:
-    """Place of the image in `pictures`, where it is put; None if it cannot be read."""
-    try:
-        pictures.append(open_image(images, path))
-    except ImageError:
-        return None
-    return len(pictures) - 1
 
 
 def _weigh(state: State, option: list[int]) -> Tensor:
