@@ -1,0 +1,202 @@
+"""Draws a training mixture for one arm of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+from pydantic import Field
+
+from genixer.data import Sample, Turn, decode_row, encode_row, random_for
+from genixer.errors import ConfigError, StoreError
+from genixer.stages.base import Estimate, FileWriter, RowWriter, Stage, StageSettings, Step
+from genixer.stages.keyed_rows import KeyedRows, key_of, write_keyed_rows
+from genixer.tasks.shape import options
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Arm", "MixSettings", "MixStage"]
+
+Arm = Literal["none", "kept", "shuffled", "truth"]
+DRAWN = "drawn.bin"
+
+
+class MixSettings(StageSettings):
+    """Which arm, and how much of each part."""
+
+    arm: Arm = "kept"
+    """`none`: base alone; `kept`: base and synthetic; `shuffled`: the same, answers exchanged among
+    synthetic samples; `truth`: the same, synthetic samples replaced by their true versions."""
+    base_fraction: float = Field(1.0, ge=0.0, le=1.0)
+    """Share of the base samples, drawn by the run's seed: the same ones in every arm."""
+    max_synthetic: int | None = Field(None, ge=0)
+    """At most this many synthetic samples, drawn by the run's seed: the same ones in every arm."""
+
+
+class MixStage(Stage):
+    """Base samples (role `base`), then synthetic ones; every candidate is a work item.
+
+    Rejects `not_drawn`, `no_true_answer` (arm `truth`: role `truth` has no sample with this parent)
+    and `no_other_answer` (arm `shuffled`: the only sample of its form). In `shuffled` no sample
+    keeps its own answer, but it may get an equal one: answers keep their frequencies and say
+    nothing about the image, which is what a control needs. Were equal answers kept apart, yes and
+    no would be exactly swapped.
+
+    Files: `drawn.bin` (one byte a synthetic sample), `answers/` (shuffled), `truth/` (truth).
+    """
+
+    name = "mix"
+    Settings = MixSettings
+
+    def items(self, step: Step) -> int:
+        """Base samples, and synthetic ones unless the arm is `none`."""
+        for role in self._roles():
+            if role not in step.inputs:
+                raise ConfigError(
+                    f"step {step.name}: arm {self.settings.arm} needs the role {role!r}; "
+                    f"write from: {{{role}: [some step]}}"
+                )
+        return step.count("base") + self._synthetic(step)
+
+    def prepare(self, step: Step, out: FileWriter) -> None:
+        """Draw the synthetic samples and lay out what they are given."""
+        if self.settings.arm == "none":
+            return
+        drawn = _draw(step, self.settings.max_synthetic)
+        out.file(DRAWN, drawn.tobytes())
+        if self.settings.arm == "shuffled":
+            self._lay_out(out, "answers", _exchanged(step, drawn))
+        if self.settings.arm == "truth":
+            self._lay_out(out, "truth", _by_parent(step))
+
+    def process(self, step: Step, first: int, count: int, out: RowWriter) -> None:
+        """Draw candidates `first` to `first + count`."""
+        base = step.count("base")
+        if first < base:
+            for sample in step.rows(Sample, first, min(count, base - first), "base"):
+                if self._draws_base(step, sample):
+                    out.keep(sample)
+                else:
+                    out.reject(sample.id, "not_drawn", sample)
+        last = first + count
+        if last > base:
+            self._process_synthetic(step, max(first, base) - base, last - base, out)
+
+    def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:
+        """About 20000 candidates a second."""
+        roles = ("base",) if self.settings.arm == "none" else ("base", "synthetic")
+        counts = [one.kept for role in roles for one in inputs.get(role, ())]
+        if None in counts:
+            return Estimate()
+        items = sum(count or 0 for count in counts)
+        return Estimate(items, items, seconds=items / 20_000, bytes=items * 700)
+
+    def _roles(self) -> tuple[str, ...]:
+        if self.settings.arm == "none":
+            return ("base",)
+        return ("synthetic", "truth") if self.settings.arm == "truth" else ("synthetic",)
+
+    def _synthetic(self, step: Step) -> int:
+        return 0 if self.settings.arm == "none" else step.count("synthetic")
+
+    def _draws_base(self, step: Step, sample: Sample) -> bool:
+        share: float = self.settings.base_fraction
+        return share >= 1.0 or random_for(step.seed, "mix/base", sample.id).random() < share
+
+    def _lay_out(self, out: FileWriter, name: str, rows: Iterator[tuple[int, bytes]]) -> None:
+        folder = out.scratch()
+        write_keyed_rows(folder, rows)
+        out.adopt(folder, name)
+
+    def _process_synthetic(self, step: Step, first: int, last: int, out: RowWriter) -> None:
+        drawn = _drawn(step)
+        rows = enumerate(step.rows(Sample, first, last - first, "synthetic"), first)
+        if self.settings.arm == "kept":
+            for at, sample in rows:
+                _put(sample, sample if drawn[at] else "not_drawn", out)
+            return
+        name = {"shuffled": "answers", "truth": "truth"}[self.settings.arm]
+        with KeyedRows(step.resolve(f"@{step.name}/{name}")) as given:
+            change = _with_answers if self.settings.arm == "shuffled" else _true_version
+            for at, sample in rows:
+                _put(sample, change(sample, at, given) if drawn[at] else "not_drawn", out)
+
+
+def _put(sample: Sample, result: Sample | str, out: RowWriter) -> None:
+    """Keep a sample, or reject the candidate for the reason given."""
+    if isinstance(result, str):
+        out.reject(sample.id, result, sample)
+    else:
+        out.keep(result)
+
+
+def _draw(step: Step, most: int | None) -> np.ndarray[Any, Any]:
+    """Whether each synthetic sample is drawn: the `most` smallest lots, the first of equal ones."""
+    import numpy as np
+
+    total = step.count("synthetic")
+    if most is None or most >= total:
+        return np.ones(total, dtype=np.uint8)
+    lots = np.empty(total, dtype=np.float64)
+    for at, sample in enumerate(step.rows(Sample, role="synthetic")):
+        lots[at] = random_for(step.seed, "mix/synthetic", sample.id).random()
+    drawn = np.zeros(total, dtype=np.uint8)
+    drawn[np.argsort(lots, kind="stable")[:most]] = 1
+    return drawn
+
+
+def _drawn(step: Step) -> np.ndarray[Any, Any]:
+    import numpy as np
+
+    path = step.resolve(f"@{step.name}/{DRAWN}")
+    drawn = np.fromfile(path, dtype=np.uint8)
+    if len(drawn) != step.count("synthetic"):
+        raise StoreError(f"{path}: not of this input; remove the step and run again")
+    return drawn
+
+
+def _form(sample: Sample) -> tuple[object, ...]:
+    """What samples must share to exchange answers: task, number of turns and of options."""
+    return sample.task, len(sample.turns), len(options(sample.turns[0].text))
+
+
+def _exchanged(step: Step, drawn: np.ndarray[Any, Any]) -> Iterator[tuple[int, bytes]]:
+    """(row that takes them, answers) of every drawn synthetic sample not alone in its form."""
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for at, sample in enumerate(step.rows(Sample, role="synthetic")):
+        if drawn[at]:
+            groups.setdefault(_form(sample), []).append(at)
+    taker: dict[int, int] = {}
+    for form, rows in groups.items():
+        random_for(step.seed, "mix/shuffled", repr(form)).shuffle(rows)
+        if len(rows) > 1:
+            taker.update(zip(rows, [*rows[1:], rows[0]], strict=True))
+    for at, sample in enumerate(step.rows(Sample, role="synthetic")):
+        if at in taker:
+            yield taker[at], encode_row(sample.turns[1::2])
+
+
+def _with_answers(sample: Sample, at: int, given: KeyedRows) -> Sample | str:
+    found = given.get(at)
+    if not found:
+        return "no_other_answer"
+    answers = iter(decode_row(found[0], tuple[Turn, ...]))
+    turns = tuple(turn if turn.role == "user" else next(answers) for turn in sample.turns)
+    origin = msgspec.structs.replace(sample.origin, parents=(sample.id,), scores={})
+    return Sample.of(sample.task, sample.image, turns, origin)
+
+
+def _by_parent(step: Step) -> Iterator[tuple[int, bytes]]:
+    for sample in step.rows(Sample, role="truth"):
+        for parent in sample.origin.parents:
+            yield key_of(parent), encode_row(sample)
+
+
+def _true_version(sample: Sample, at: int, given: KeyedRows) -> Sample | str:
+    for row in given.get(key_of(sample.id)):
+        found = decode_row(row, Sample)
+        if sample.id in found.origin.parents:
+            return found
+    return "no_true_answer"
