@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo study base test check static format lint types layers security fast all-tests bench clean
+.PHONY: help demo study base test check static format lint types layers security fast all-tests bench clean docs
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP_FLAGS ?=
@@ -56,6 +56,9 @@ all-tests: $(VENV)/.dev-installed
 	@command -v chromium chromium-browser google-chrome >/dev/null \
 		|| echo "No Chromium on this machine: the browser test does NOT run, everything else does."
 	@$(PYTEST) -m "not gpu" --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+docs: $(VENV)/.dev-installed  ## write docs/settings.md anew from the settings classes
+	@$(BIN)/python docs/make_settings.py
 
 bench: $(VENV)/.dev-installed  ## speed and memory; prints its numbers, fails nothing
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
