@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from genixer.data import Box, ImageRef
-from genixer.sources.entries import EntryError, EntryFile, clean, json_array
+from genixer.store.entries import EntryError, EntryFile, clean, json_array
 
 __all__ = ["Annotation", "CocoImage", "Instances", "pixel_box"]
 

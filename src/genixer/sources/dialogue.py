@@ -10,7 +10,7 @@ import msgspec
 
 from genixer.data import Origin, Quarantined, Role, Sample, Turn
 from genixer.sources.base import SourceSettings
-from genixer.sources.entries import Entries, EntryError, clean, join_path, json_array
+from genixer.store.entries import Entries, EntryError, clean, join_path, json_array
 from genixer.store.images import ImageCatalog
 from genixer.tasks.grammar import IMAGE_MARK
 

@@ -15,7 +15,7 @@ from pydantic import Field
 from genixer.data import Box, Origin, Quarantined, Sample, Turn, random_for
 from genixer.sources.base import SourceSettings
 from genixer.sources.coco import CocoImage, Instances, pixel_box
-from genixer.sources.entries import (
+from genixer.store.entries import (
     Entries,
     EntryError,
     EntryFile,

@@ -12,7 +12,7 @@ from pydantic import field_validator
 
 from genixer.data import Origin, Quarantined, Sample, Turn
 from genixer.sources.base import SourceSettings
-from genixer.sources.entries import (
+from genixer.store.entries import (
     Entries,
     EntryError,
     EntryFile,

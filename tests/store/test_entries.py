@@ -1,7 +1,7 @@
 import pytest
 
 from genixer.errors import ConfigError
-from genixer.sources.entries import EntryError, json_array, json_lines
+from genixer.store.entries import EntryError, json_array, json_lines
 
 
 def write(tmp_path, data):
