@@ -65,7 +65,10 @@ def train_clip(
     seed: int,
     log: Callable[[dict[str, Any]], None],
 ) -> RegionClip:
-    """Model trained on `crops`. Deterministic: same arguments and thread count, same weights."""
+    """Model trained on `crops`; without any, one with random weights.
+
+    Deterministic: same arguments and thread count, same weights.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = RegionClip(config)
@@ -80,7 +83,7 @@ def train_clip(
     names = [NOTHING, *config.names]
     shared = torch.tensor([[compatible(a, b) and a != b for b in names] for a in names])
     every, running = max(1, schedule.steps // 50), 0.0
-    for step in range(1, schedule.steps + 1):
+    for step in range(1, schedule.steps + 1 if len(crops.labels) else 1):
         chosen = torch.randint(len(crops.labels), (schedule.batch,), generator=draw)
         loss = _loss(
             model, _varied(crops.pixels[chosen], draw), crops.labels[chosen], names, shared
