@@ -6,14 +6,13 @@ convention is a named frame in `genixer.frames` and exists at a boundary only.
 
 from __future__ import annotations
 
-import random
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import msgspec
-import xxhash
 
 from genixer.errors import DataError, FrameError
 from genixer.marks import count_marks, escape_marks, split_marks
+from genixer.rows import content_id, decode_row, encode_row, random_for
 
 __all__ = [
     "SCHEMA",
@@ -50,14 +49,10 @@ SCHEMA = 1
 
 Role = Literal["user", "assistant"]
 Mode = Literal["agnostic", "specific"]
-R = TypeVar("R")
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Base of all records: immutable, strict about unknown fields.
-
-    Defaults left out of the JSON.
-    """
+    """Base of all records: immutable, strict about unknown fields, no defaults in the JSON."""
 
 
 class Box(Record, frozen=True, array_like=True):
@@ -108,9 +103,7 @@ class Box(Record, frozen=True, array_like=True):
 
 
 class Point(Record, frozen=True, array_like=True):
-    """Place in the image, x and y in [0, 1] of the upright, un-padded image.
-
-    Raises `FrameError` outside.
+    """Place in the upright, un-padded image, x and y in [0, 1]; raises `FrameError` outside.
 
     >>> Point(0.5, 0.25)
     Point(x=0.5, y=0.25)
@@ -125,12 +118,9 @@ class Point(Record, frozen=True, array_like=True):
 
 
 class ImageRef(Record, frozen=True):
-    """Image by content: `path` relative to the image root.
+    """Image by content: `path` relative to the image root, size in px of the upright image.
 
-    `width` and `height` in px of the upright image.
-
-    Raises `DataError` for an absolute path, one that climbs out of the root, or a size below one
-    pixel.
+    Raises `DataError` for an absolute path, one that climbs out of the root, or a size below 1 px.
 
     >>> ImageRef("train/7.jpg", 640, 480, "9f2c").path
     'train/7.jpg'
@@ -156,10 +146,10 @@ class ImageRef(Record, frozen=True):
 class Turn(Record, frozen=True):
     r"""One side's words, with the boxes and points they speak of.
 
-    `<box>` and `<point>` in `text` are marks, the i-th of a kind is `boxes[i]` / `points[i]`. Literal
-    marks in data are escaped (`escape_marks`). `groups` gives the sizes of runs of box marks that
-    belong to one phrase (Shikra); empty means each box stands alone. Raises `DataError` when marks
-    and coordinates do not agree.
+    `<box>` and `<point>` in `text` are marks, the i-th of a kind is `boxes[i]` / `points[i]`.
+    Literal marks in data are escaped (`escape_marks`). `groups` gives the sizes of runs of box
+    marks that belong to one phrase (Shikra); empty means each box stands alone. Raises `DataError`
+    when marks and coordinates do not agree.
 
     >>> Turn("assistant", "at <box>", (Box(0.1, 0.1, 0.2, 0.2),)).boxes[0].x0
     0.1
@@ -206,21 +196,10 @@ class Origin(Record, frozen=True):
     scores: dict[str, float] = {}
 
 
-def content_id(*parts: object) -> str:
-    """32 hex digits that depend on the content of `parts` alone (xxh3-128 of their canonical JSON).
-
-    >>> content_id("rec", 1) == content_id("rec", 1) != content_id("rec", 2)
-    True
-    """
-    return xxhash.xxh3_128_hexdigest(_ENCODER.encode(parts))
-
-
 class Sample(Record, frozen=True):
     """An image and a conversation about it, of one task.
 
-    `id` is the hash of task, image content and turns.
-
-    Make one with `Sample.of`, which fills the id.
+    Make one with `Sample.of`, which fills `id`, the hash of task, image content and turns.
 
     >>> cat = ImageRef("cat.png", 64, 64, "ab12")
     >>> turns = (Turn("user", "What is it?"), Turn("assistant", "cat"))
@@ -238,10 +217,7 @@ class Sample(Record, frozen=True):
 
     @classmethod
     def of(cls, task: str, image: ImageRef, turns: tuple[Turn, ...], origin: Origin) -> Sample:
-        """Build a sample whose id is the hash of `task`, `image.sha256` and `turns`.
-
-        `origin` does not count.
-        """
+        """Build a sample; its id is the hash of `task`, `image.sha256` and `turns` alone."""
         return cls(content_id("sample", task, image.sha256, turns), task, image, turns, origin)
 
 
@@ -416,35 +392,3 @@ class Score(Record, frozen=True):
     value: float
     n: int
     ci95: tuple[float, float]
-
-
-def random_for(seed: int, stage: str, key: str) -> random.Random:
-    """Random source that depends on its three arguments alone, so results do not depend on order.
-
-    Shards or workers.
-
-    >>> random_for(7, "instruct", "a").random() == random_for(7, "instruct", "a").random()
-    True
-    """
-    return random.Random(xxhash.xxh3_64_intdigest(f"{seed}\0{stage}\0{key}".encode()))
-
-
-_ENCODER = msgspec.json.Encoder(order="sorted")
-
-
-def encode_row(row: object) -> bytes:
-    """Canonical JSON of a record, sorted keys, no newline.
-
-    The same record is always the same bytes.
-    """
-    return _ENCODER.encode(row)
-
-
-def decode_row(line: bytes, kind: type[R]) -> R:
-    """Record of type `kind` from one JSON line; raises `DataError` with the field that is wrong."""
-    try:
-        return msgspec.json.decode(line, type=kind)
-    except msgspec.ValidationError as error:
-        raise DataError(f"not a {kind.__name__}: {error}") from error
-    except msgspec.DecodeError as error:
-        raise DataError(f"not JSON: {error}") from error
