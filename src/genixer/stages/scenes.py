@@ -32,6 +32,7 @@ class Pool(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     images: int = Field(ge=1)
+    """How many pictures."""
     annotated: bool = True
     """Whether annotation files are written; an unlabelled pool has pictures only."""
     vqa_per_image: int = 6
@@ -39,6 +40,7 @@ class Pool(BaseModel):
     mc_per_image: int = 2
     """At most this many multiple-choice questions an image."""
     backgrounds: tuple[str, ...]
+    """Backgrounds to draw from, by name (`genixer.sources.scene_art.BACKGROUNDS`)."""
     objects: tuple[int, int] = (1, 5)
     """Fewest and most objects."""
     size: tuple[float, float] = (0.24, 0.42)
@@ -63,6 +65,7 @@ class ScenesSettings(StageSettings):
     """Which pools to draw."""
 
     pools: dict[str, Pool]
+    """Pools by name; each becomes a folder of the step's files."""
 
 
 class ScenesStage(Stage):
