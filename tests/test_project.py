@@ -1,17 +1,20 @@
 """Rules about the tree itself, which no other tool checks."""
 
 import ast
+import importlib.util
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 import genixer
 from genixer.config import load_config, shipped_configs
+from genixer.data import ImageRef, Origin, Sample, Turn
 from genixer.pipeline.plan import make_plan
 
 ROOT = Path(__file__).parents[1]
@@ -105,3 +108,37 @@ def test_citation_names_this_version() -> None:
 def test_links_between_documents_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
         assert (path.parent / target).exists(), target
+
+
+def blocks(path: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", path.read_text(), re.S)
+
+
+@pytest.mark.parametrize("path", [path for path in PROSE if blocks(path)], ids=relative)
+def test_python_in_documents_is_python(path: Path) -> None:
+    for block in blocks(path):
+        compile(block, relative(path), "exec")
+
+
+def test_filter_in_the_architecture_works(tmp_path: Path) -> None:
+    found: dict[str, Any] = {}
+    exec(blocks(ROOT / "docs" / "architecture.md")[0], found)
+    image = ImageRef("a.png", 8, 8, "aa")
+    samples = [
+        Sample.of("common_vqa", image, (Turn("user", "?"), Turn("assistant", text)), Origin("x"))
+        for text in ("a cup", "a " + "very " * 12 + "long answer")
+    ]
+    verdicts = found["ShortFilter"](found["ShortSettings"]()).judge(samples, tmp_path)
+    assert [one.reason for one in verdicts] == ["", "answer_too_long"]
+
+
+def test_settings_reference_says_what_the_classes_say() -> None:
+    spec = importlib.util.spec_from_file_location("make_settings", ROOT / "docs/make_settings.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = (ROOT / "docs" / "settings.md").read_text()
+    assert text == module.reference(), "run `make docs`"
+    undocumented = [line for line in text.splitlines() if line.endswith("|  |")]
+    assert undocumented == []
