@@ -19,6 +19,7 @@ from genixer.report.page import render
 from genixer.report.statistics import precision_rows
 from genixer.report.summary import summary
 from genixer.report.training import read_curve, read_seen
+from genixer.sources.scene_art import ATTRIBUTION
 from genixer.stages.base import Estimate, FileWriter, Stage, StageSettings, Step, StepOutput
 from genixer.store.layout import StepFolder
 from genixer.store.manifest import Manifest, read_manifest
@@ -27,8 +28,8 @@ __all__ = ["ReportSettings", "ReportStage"]
 
 _THRESHOLD = 0.5
 _OPENMOJI = (
-    "Pictures of the embedded world show OpenMoji (openmoji.org), CC BY-SA 4.0. They, and this "
-    "page as far as it shows them, are under the same licence."
+    f"{ATTRIBUTION} (openmoji.org). Pictures of the embedded world show its drawings; they, and "
+    "this page as far as it shows them, are under the same licence."
 )
 _WEIGHTS = "The weights that ship with Genixer were trained on such pictures: CC BY-SA 4.0."
 
