@@ -28,6 +28,9 @@ def answers(sample, pool=(), draws=60):
         ("0", {"1"}),
         ("three", {"two", "four"}),
         ("Zero", {"One"}),
+        ("I see 2.", {"I see 1.", "I see 3."}),
+        ("left", {"right"}),
+        ("It is above.", {"It is below."}),
     ],
 )
 def test_yes_and_numbers_get_the_nearest_wrong_answer(answer, wrong):
@@ -86,8 +89,18 @@ def test_a_wrong_expression_names_another_object_of_the_image():
         make("reg", "What is in <box>?", "black cat", boxes=((LEFT,), ())),
         make("dense_caption", "List.", "owl <box>, cat <box>", boxes=((), (RIGHT, LEFT))),
         make("reg", "What is in <box>?", "bee", THERE, "insect", boxes=((RIGHT,), ())),
+        make("reg", "What is in <box>?", "cat on the left", THERE, boxes=((RIGHT,), ())),
     ]
-    assert answers(sample, pool) == {"owl"}
+    # An expression from elsewhere that shares a word with a right one may be right as well.
+    assert answers(sample, pool) == {"owl", "bee"}
+
+
+def test_a_color_or_a_side_in_an_expression_is_changed():
+    sample = make("reg", "What is at <box>?", "left red book", boxes=((LEFT,), ()))
+    wrong = answers(sample)
+    assert "right red book" in wrong
+    assert wrong & {"left blue book", "left green book", "left black book"}
+    assert "left red book" not in wrong
 
 
 def test_a_dialogue_gets_one_wrong_answer():

@@ -185,6 +185,7 @@ class InstructStage(Stage):
             canvas.frame,
             canvas.decimals,
             sample.origin.source,
+            sample.origin.question_type,
         )
 
     def _generator(
@@ -218,7 +219,12 @@ def _by_image(step: Step) -> Iterator[tuple[int, bytes]]:
 
 
 def _kind(sample: Sample) -> int:
-    return key_of(f"{sample.task}\0{sample.origin.question_type}")
+    """Samples with equal kinds lend each other answers: same task, same question type.
+
+    Not for regions: an expression of the same kind of object from another image may well be right.
+    """
+    question_type = "" if load_task(sample.task).grounding else sample.origin.question_type
+    return key_of(f"{sample.task}\0{question_type}")
 
 
 def _by_kind(step: Step) -> Iterator[tuple[int, bytes]]:

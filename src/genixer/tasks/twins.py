@@ -9,6 +9,7 @@ import msgspec
 
 from genixer.data import Box, Sample, Turn, escape_marks
 from genixer.tasks.caption import caption_names
+from genixer.tasks.mistakes import changed, is_color, is_plain, swapped
 from genixer.tasks.shape import LETTERS, options
 
 __all__ = ["OTHER_PLACE", "wrong_twin"]
@@ -16,23 +17,15 @@ __all__ = ["OTHER_PLACE", "wrong_twin"]
 OTHER_PLACE = 0.4
 """Boxes whose IoU is below this count as different places."""
 
-_WORDS = (
-    *("zero", "one", "two", "three", "four", "five", "six"),
-    *("seven", "eight", "nine", "ten", "eleven", "twelve"),
-)
-_COLORS = (
-    *("red", "orange", "yellow", "green", "blue", "purple"),
-    *("pink", "brown", "black", "white", "gray"),
-)
 _TRIES = 60
 
 
 def wrong_twin(sample: Sample, pool: Sequence[Sample], rng: random.Random) -> Sample | None:
     """`sample` with a wrong answer drawn with `rng`, or None where none can be made.
 
-    `pool` holds other samples of the same image and of the same question type: their answers, boxes
-    and expressions make the hardest mistakes. An answer that the pool gives to the very same
-    question is never taken. The twin's only parent is `sample`.
+    `pool` holds other samples of the same image and of the same question type (for regions: of the
+    same task): their answers, boxes and expressions make the hardest mistakes. An answer that the
+    pool gives to the very same question is never taken. The twin's only parent is `sample`.
     """
     others = [other for other in pool if other.id != sample.id]
     change = _CHANGES.get(sample.task)
@@ -47,7 +40,7 @@ def _question_answer(
     sample: Sample, pool: Sequence[Sample], rng: random.Random
 ) -> tuple[Turn, ...] | None:
     question, answer = sample.turns
-    wrong = _wrong_text(question.text, answer.text, _said(sample, pool), sample, rng)
+    wrong = _wrong_text(question.text, answer.text, _said(sample, pool), rng)
     return None if wrong is None else (question, Turn("assistant", wrong))
 
 
@@ -63,54 +56,33 @@ def _said(sample: Sample, pool: Sequence[Sample]) -> list[tuple[str, str, bool]]
 
 
 def _wrong_text(
-    question: str,
-    answer: str,
-    said: Sequence[tuple[str, str, bool]],
-    sample: Sample,
-    rng: random.Random,
+    question: str, answer: str, said: Sequence[tuple[str, str, bool]], rng: random.Random
 ) -> str | None:
-    """Yes for no, one more or less, another colour, or another answer of the same type."""
-    simple = _flipped(answer) or _counted(answer, rng)
-    if simple is not None:
-        return simple
+    """Yes for no, one more or less, another colour or side, or another answer of the same type."""
+    certain = changed(answer, rng)
+    if certain is not None:
+        return certain
     right = {a.lower() for q, a, here in said if here and q == question} | {answer.lower()}
-    near = sorted({a for _, a, here in said if here})
-    far = sorted({a for _, a, _ in said})
-    for answers in (near, far) if rng.random() < 0.5 else (far,):
-        fitting = [a for a in answers if a.lower() not in right and _same_kind(a, answer)]
-        if fitting:
-            return rng.choice(fitting)
-    if answer.lower() in _COLORS:
-        return rng.choice([color for color in _COLORS if color not in right])
-    return None
+    fitting = [
+        (here, _opening(q) == _opening(question), a)
+        for q, a, here in said
+        if a.lower() not in right and is_plain(a) and is_color(a) == is_color(answer)
+    ]
+    swap = swapped(answer, rng)
+    if swap is not None and swap.lower() not in right and (not fitting or rng.random() < 0.5):
+        return swap
+    # The hardest mistake: what was said of this image to a question that opens alike.
+    best = max((found[:2] for found in fitting), default=None)
+    if best is not None and rng.random() < 0.5:
+        fitting = [found for found in fitting if found[:2] == best]
+    alike = [found for found in fitting if found[1]] or fitting
+    answers = sorted({a for _, _, a in alike})
+    return rng.choice(answers) if answers else None
 
 
-def _flipped(answer: str) -> str | None:
-    """No for yes and yes for no, in the same case."""
-    for one, other in (("yes", "no"), ("Yes", "No"), ("YES", "NO")):
-        if answer in (one, other):
-            return other if answer == one else one
-    return None
-
-
-def _counted(answer: str, rng: random.Random) -> str | None:
-    """One more or one less than a number, in digits or words."""
-    step = rng.choice((-1, 1))
-    if answer.isascii() and answer.isdigit() and len(answer) < 6:
-        number = int(answer)
-        return str(number + (step if number else 1))
-    if answer.lower() in _WORDS[:-1]:
-        at = _WORDS.index(answer.lower())
-        word = _WORDS[at + (step if at else 1)]
-        return word.capitalize() if answer[0].isupper() else word
-    return None
-
-
-def _same_kind(one: str, other: str) -> bool:
-    """Whether both are colours or neither is, and neither is a number or yes or no."""
-    kinds = [(text.lower() in _COLORS) for text in (one, other)]
-    plain = one.lower() not in ("yes", "no", *_WORDS) and not one.isdigit()
-    return plain and kinds[0] == kinds[1]
+def _opening(question: str) -> str:
+    """The first two words, which tell what sort of answer is wanted."""
+    return " ".join(question.lower().split()[:2])
 
 
 def _choice(sample: Sample, pool: Sequence[Sample], rng: random.Random) -> tuple[Turn, ...] | None:
@@ -148,22 +120,32 @@ def _moved(box: Box, rng: random.Random) -> Box | None:
 def _generation(
     sample: Sample, pool: Sequence[Sample], rng: random.Random
 ) -> tuple[Turn, ...] | None:
+    """Another object's expression, or this one with a colour or side changed.
+
+    One from another image shares no word with it: it would often be right.
+    """
     question, answer = sample.turns
     true = question.boxes[0]
     named = _named_boxes(sample, pool)
     right = {name.lower() for name, box in named if box.iou(true) >= OTHER_PLACE}
     right.add(answer.text.lower())
-    near = {name for name, box in named if box.iou(true) < OTHER_PLACE}
-    far = {a.text for o in pool if o.task == "reg" for a in o.turns[1::2] if _alike(o, sample)}
-    for names in (near, far) if rng.random() < 0.7 else (far, near):
+    words = {word for name in right for word in name.split()}
+    swap = swapped(answer.text, rng)
+    choices = [
+        {swap} if swap else set(),
+        {name for name, box in named if box.iou(true) < OTHER_PLACE},
+        {
+            other.turns[1].text
+            for other in pool
+            if other.task == "reg" and words.isdisjoint(other.turns[1].text.lower().split())
+        },
+    ]
+    first = rng.choices(range(3), (0.3, 0.5, 0.2))[0]
+    for names in (choices[first], choices[1], choices[2], choices[0]):
         fitting = sorted(name for name in names if name and name.lower() not in right)
         if fitting:
             return question, Turn("assistant", rng.choice(fitting))
     return None
-
-
-def _alike(other: Sample, sample: Sample) -> bool:
-    return other.origin.question_type == sample.origin.question_type
 
 
 def _named_boxes(sample: Sample, pool: Sequence[Sample]) -> list[tuple[str, Box]]:
@@ -194,7 +176,7 @@ def _dialogue(
     said = _said(sample, [*pool, sample])
     for at in rng.sample(range(1, len(sample.turns), 2), len(sample.turns) // 2):
         question, answer = sample.turns[at - 1 : at + 1]
-        wrong = _wrong_text(question.text, answer.text, said, sample, rng)
+        wrong = _wrong_text(question.text, answer.text, said, rng)
         if wrong is not None:
             return (*sample.turns[:at], Turn("assistant", wrong), *sample.turns[at + 1 :])
     return None
