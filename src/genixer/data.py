@@ -40,6 +40,7 @@ __all__ = [
     "decode_row",
     "encode_row",
     "escape_marks",
+    "escapes",
     "random_for",
     "split_marks",
 ]
@@ -117,6 +118,20 @@ class Point(Record, frozen=True, array_like=True):
             raise FrameError(f"point {(self.x, self.y)} is not inside [0, 1]; is it in pixels?")
 
 
+def escapes(path: str) -> bool:
+    """Whether a path could leave the folder it is relative to, on any system.
+
+    >>> escapes("train/7.jpg"), escapes("train/../../7.jpg"), escapes("C:/7.jpg")
+    (False, True, True)
+    """
+    if not path or path[0] in "/\\" or "\0" in path:
+        return True
+    if ".." not in path and ":" not in path:  # the usual case, on the path of every record read
+        return False
+    parts = path.replace("\\", "/").split("/")
+    return ".." in parts or ":" in parts[0]
+
+
 class ImageRef(Record, frozen=True):
     """Image by content: `path` relative to the image root, size in px of the upright image.
 
@@ -132,8 +147,7 @@ class ImageRef(Record, frozen=True):
     sha256: str
 
     def __post_init__(self) -> None:
-        parts = self.path.replace("\\", "/").split("/")
-        if not self.path or parts[0] == "" or ".." in parts or ":" in parts[0] or "\0" in self.path:
+        if escapes(self.path):
             raise DataError(
                 f"image path {self.path!r} must be relative and stay inside the image root"
             )
@@ -246,6 +260,8 @@ class SftRow(Record, frozen=True):
     frame: str = "unit"
     decimals: int = 3
     source: str = ""
+    kind: str = ""
+    """The source's word for the kind of question, where it has one."""
 
 
 class Sampling(Record, frozen=True):

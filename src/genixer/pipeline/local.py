@@ -239,13 +239,15 @@ class LocalExecutor:
     def _record(self, task: Task, failure: Failure) -> Failure:
         """Keep the traceback for whoever has to mend the stage; people get the message."""
         path = self._plan.run / "errors.log"
+        foreign = failure.kind == "GenixerError"
         try:
             with path.open("a", encoding="utf-8") as file:
                 file.write(f"{task}\n{failure.trace}\n")
         except OSError as error:
-            log.warning("%s: cannot be written: %s\n%s", path, error, failure.trace)
+            trace = failure.trace if foreign else ""
+            log.warning("%s: cannot be written: %s\n%s", path, error.strerror, trace)
             return failure
-        if failure.kind == "GenixerError":
+        if foreign:
             return replace(failure, message=f"{failure.message} (traceback in {path})")
         return failure
 

@@ -97,7 +97,7 @@ class StepState:
         self.find_finish()
 
     def find_finish(self) -> None:
-        """See whether what `finish` once made still holds, now that the shards are what they are."""
+        """See whether what `finish` once made still holds for the shards as they are."""
         if self.finish is None and len(self.shards) == self.shard_count:
             self.finish = committed(self.step.folder, FINISH, self.finish_basis())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import traceback
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from genixer.errors import CorruptShardError, GenixerError, StoreError
 from genixer.pipeline.plan import PlannedStep
 from genixer.pipeline.state import Task
 from genixer.stages.base import Stage, Step
+from genixer.store.disk import FULL_DISK
 from genixer.store.layout import FINISH, PREPARE, shard_unit
 from genixer.store.manifest import Receipt, read_receipt
 from genixer.store.reader import StoredStep, shard_entry
@@ -119,7 +119,7 @@ def _failure(task: Task, error: Exception) -> Failure:
         return Failure("CorruptShardError", str(error), trace, error.path)
     if isinstance(error, GenixerError):
         return Failure(_class_name(error), f"{task}: {error}", trace)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in FULL_DISK:
         message = f"{task}: {error.filename or task.step.folder.root}: {error.strerror}; make room"
         return Failure("StoreError", f"{message} and run the same command again", trace)
     text = str(error).strip().partition("\n")[0][:_LONGEST]

@@ -13,9 +13,10 @@ import xxhash
 
 from genixer.errors import StoreError
 
-__all__ = ["digest_file", "full_disk", "link", "move", "sync_folder", "write_atomic"]
+__all__ = ["FULL_DISK", "digest_file", "full_disk", "link", "move", "sync_folder", "write_atomic"]
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Ways the system says that there is no room: full, over quota, over the size limit of a file."""
 _CHUNK = 1 << 20
 
 
@@ -25,7 +26,7 @@ def full_disk(path: Path, needed: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in FULL_DISK:
             raise
         raise StoreError(_full_message(path, needed, error)) from error
 
@@ -95,6 +96,6 @@ def link(source: Path, target: Path) -> None:
         try:
             os.link(source, target)
         except OSError as error:
-            if error.errno in _FULL:
+            if error.errno in FULL_DISK:
                 raise
             shutil.copyfile(source, target)

@@ -17,7 +17,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genixer.data import ImageRef
+from genixer.data import ImageRef, escapes
 from genixer.errors import DataError
 
 if TYPE_CHECKING:
@@ -123,8 +123,7 @@ class ImageCatalog:
 @contextmanager
 def _opened(root: Path, path: str) -> Iterator[BufferedReader]:
     """The file, once known to lie inside `root` (links followed), to be regular and not empty."""
-    parts = path.replace("\\", "/").split("/")
-    if not path or parts[0] == "" or ".." in parts or ":" in parts[0] or "\0" in path:
+    if escapes(path):
         raise ImageError("path_escapes", path, "not inside the image root")
     full = root / path
     try:

@@ -8,6 +8,7 @@ import re
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -23,6 +24,8 @@ from genixer.store.manifest import Counts, FileEntry, Receipt, RowsEntry, read_r
 __all__ = ["UnitWriter", "raw_bytes", "raw_text"]
 
 _BASE64 = "base64:"
+_BUFFER = 1 << 18
+"""Bytes of rows that are collected before they go to the file."""
 _SNAKE = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -61,30 +64,49 @@ def raw_bytes(text: str) -> bytes:
 
 
 class _RowsFile:
-    """One growing file of rows, digested as it is written; opened with its first row."""
+    """One growing file of rows, digested as it is written; opened with its first rows."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.rows, self.bytes = path, 0, 0
         self._digest = xxhash.xxh3_128()
         self._file: BinaryIO | None = None
+        self._pending: list[bytes] = []
+        self._flushed = 0
 
     def add(self, row: object) -> None:
-        line = encode_row(row) + b"\n"
-        with full_disk(self.path, self.bytes + len(line)):
-            if self._file is None:
-                self._file = self.path.open("wb", buffering=1 << 18)
-            self._file.write(line)
-        self._digest.update(line)
+        line = encode_row(row)
+        self._pending.append(line)
         self.rows += 1
-        self.bytes += len(line)
+        self.bytes += len(line) + 1
+        if self.bytes - self._flushed > _BUFFER:
+            self._flush()
 
-    def close(self, sync: bool) -> RowsEntry:
-        opened, self._file = self._file, None
-        if opened is not None:
-            with full_disk(self.path, self.bytes), opened as file:
-                if sync:
-                    file.flush()
-                    os.fsync(file.fileno())
+    def _flush(self) -> None:
+        self._pending.append(b"")  # so that the last line ends like the others
+        data = b"\n".join(self._pending)
+        self._pending = []
+        self._digest.update(data)
+        with full_disk(self.path, self.bytes):
+            if self._file is None:
+                self._file = self.path.open("wb")
+            self._file.write(data)
+            self._file.flush()
+        self._flushed = self.bytes
+
+    def drop(self) -> None:
+        """Close without a word about what was not written."""
+        self._pending = []
+        if self._file is not None:
+            with suppress(OSError):  # a full disk was told of already
+                self._file.close()
+
+    def close(self) -> RowsEntry:
+        """Write what is left and make it last."""
+        if self._pending:
+            self._flush()
+        if self._file is not None:
+            with full_disk(self.path, self.bytes), self._file as file:
+                os.fsync(file.fileno())
         return RowsEntry(self._digest.hexdigest(), self.bytes, self.rows)
 
 
@@ -119,11 +141,9 @@ class UnitWriter:
 
     def __exit__(self, *_: object) -> None:
         """Drop everything that was not committed."""
-        try:
-            for rows in self._rows.values():
-                rows.close(sync=False)
-        finally:
-            shutil.rmtree(self._home, ignore_errors=True)
+        for rows in self._rows.values():
+            rows.drop()
+        shutil.rmtree(self._home, ignore_errors=True)
 
     def keep(self, row: msgspec.Struct) -> None:
         """Write the result of one work item."""
@@ -179,7 +199,7 @@ class UnitWriter:
 
         Raises `StoreError` if the ledger does not add up.
         """
-        outputs = {rows.path.name: rows.close(sync=True) for rows in self._rows.values()}
+        outputs = {rows.path.name: rows.close() for rows in self._rows.values()}
         outputs = {name: entry for name, entry in outputs.items() if entry.rows}
         counts = Counts(
             items,

@@ -1,0 +1,65 @@
+"""Memory and resume time against the number of records: both runs in a process of their own.
+
+Command:  python benchmarks/memory.py [ROWS ...]
+Target:   memory flat from 100 000 to 1 000 000 records; a rerun of the larger one within 2 s.
+"""
+
+import logging
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import genixer
+
+PLUGINS = Path(__file__).parents[1] / "tests" / "plugins"
+CONFIG = """\
+name: memory
+steps:
+  numbers: {{stage: toy_numbers, rows_per_shard: 512, with: {{count: {rows}}}}}
+  scale: {{stage: toy_scale, rows_per_shard: 512, from: [numbers]}}
+"""
+
+
+def measure(config: Path, out: Path) -> None:
+    """Runs in a process of its own, so that the peak is this run's alone."""
+    logging.disable()
+    began = time.perf_counter()
+    result = genixer.run(config, out=out, workers=0)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    rows = sum(one.counts.kept for one in result.manifests.values())
+    print(len(result.worked), rows, f"{peak:.0f}", f"{time.perf_counter() - began:.2f}")
+
+
+def child(config: Path, out: Path) -> tuple[int, float, float]:
+    words = [sys.executable, __file__, "--measure", str(config), str(out)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    _, rows, peak, seconds = done.stdout.split()
+    return int(rows), float(peak), float(seconds)
+
+
+def main(sizes: list[int]) -> None:
+    peaks = []
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as place:
+            config = Path(place) / "memory.yaml"
+            config.write_text(CONFIG.format(rows=size))
+            rows, peak, seconds = child(config, Path(place) / "run")
+            _, resume_peak, resume_s = child(config, Path(place) / "run")
+        peaks.append(peak)
+        print(
+            f"{size} items, {rows} rows kept: {peak:.0f} MB, {seconds:.0f} s; "
+            f"rerun: {resume_peak:.0f} MB, {resume_s:.2f} s"
+        )
+    growth = peaks[-1] / peaks[0]
+    print(f"ratio: {growth:.2f} times the memory for {sizes[-1] / sizes[0]:.0f} times the records")
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(PLUGINS))
+    if sys.argv[1:2] == ["--measure"]:
+        measure(Path(sys.argv[2]), Path(sys.argv[3]))
+    else:
+        main([int(word) for word in sys.argv[1:]] or [100_000, 1_000_000])

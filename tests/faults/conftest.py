@@ -1,0 +1,70 @@
+"""Runs of the command line as processes of their own, to be killed, starved and interrupted."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from genixer.store.layout import StepFolder
+from genixer.store.manifest import read_manifest
+
+
+class Bench:
+    """Starts runs below one folder and does bad things to them."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+
+    def start(self, *words: object, **options: object) -> "subprocess.Popen[str]":
+        """`genixer` with these words, as the leader of a process group."""
+        code = "from genixer.cli import main; main()"
+        return subprocess.Popen(
+            [sys.executable, "-c", code, *map(str, words)],
+            cwd=self.home,
+            start_new_session=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+
+    def receipts(self, run: Path) -> int:
+        """How many units of work are committed."""
+        return len(list(run.glob("*/receipts/[!.]*.json")))
+
+    def wait_for(self, process: "subprocess.Popen[str]", run: Path, committed: int) -> bool:
+        """Wait until so many units are committed; False when the process ended before."""
+        end = time.monotonic() + 100
+        while self.receipts(run) < committed:
+            if process.poll() is not None:
+                return False
+            assert time.monotonic() < end, "nothing happens"
+            time.sleep(0.002)
+        return True
+
+    def signal_group(self, process: "subprocess.Popen[str]", number: int) -> None:
+        """What a terminal does on Ctrl-C, and `kill -9 -PGID`."""
+        os.killpg(process.pid, number)
+
+    def data_of(self, run: Path) -> dict[str, bytes]:
+        """All shards and files, and manifests without seconds and host."""
+        found = {}
+        for path in sorted(run.glob("*/**/*")):
+            if path.is_file() and path.parent.name != "receipts" and path.name != "manifest.json":
+                found[str(path.relative_to(run))] = path.read_bytes()
+        for path in sorted(run.glob("*/manifest.json")):
+            manifest = read_manifest(StepFolder(path.parent))
+            assert manifest is not None
+            same = msgspec.structs.replace(manifest, seconds=0.0, host={})
+            found[str(path.relative_to(run))] = msgspec.json.encode(same)
+        return found
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """A place for runs that come to harm."""
+    return Bench(tmp_path)

@@ -1,0 +1,192 @@
+import json
+import logging
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import genixer
+from genixer import cli
+from genixer.store.lock import RunLock
+
+Write = Callable[..., Path]
+VERBS = ("run", "plan", "verify", "export", "list", "report")
+
+
+@pytest.fixture
+def genixer_cli(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., tuple[int, str, str]]]:
+    """Runs the command line in this process: exit code, output, errors."""
+    before = signal.getsignal(signal.SIGTERM)
+    level = logging.getLogger("genixer").level
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["genixer", *map(str, words)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(stopped.value.code or 0), out, err
+
+    yield call
+    signal.signal(signal.SIGTERM, before)
+    logging.getLogger("genixer").setLevel(level)
+
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+def test_a_run_tells_its_funnel_and_a_rerun_that_nothing_is_left(
+    genixer_cli: Call, toy_config: Write, tmp_path: Path
+) -> None:
+    code, out, _ = genixer_cli("run", toy_config(), "--out", tmp_path / "run")
+    assert code == 0
+    assert out.splitlines()[0].startswith("step     stage        in  kept  rejected  quarantined")
+    code, out, _ = genixer_cli("run", toy_config(), "--out", tmp_path / "run")
+    assert code == 0
+    assert out.startswith("nothing to do: 4 steps complete\n")
+
+
+def test_a_limited_run_shows_rows_of_every_step(
+    genixer_cli: Call, toy_config: Write, tmp_path: Path
+) -> None:
+    code, out, _ = genixer_cli("run", toy_config(), "--out", tmp_path / "run", "--limit", 2)
+    assert code == 0
+    assert 'numbers:\n  {"id": "numbers-0", "value": 395}\n  {"id": "numbers-1"' in out
+    assert (tmp_path / "run-limit-2").is_dir()
+
+
+def test_a_dry_run_is_a_plan_and_writes_nothing(
+    genixer_cli: Call, toy_config: Write, tmp_path: Path
+) -> None:
+    words = (toy_config(), "seed=9", "--out", tmp_path / "run")
+    dry, planned = genixer_cli("run", *words, "--dry-run"), genixer_cli("plan", *words)
+    assert dry == planned
+    assert "scale-2  toy_scale    to do      30    30       0" in dry[1]
+    assert not (tmp_path / "run").exists()
+
+
+def test_verify_ends_with_the_damaged_files_name(
+    genixer_cli: Call, toy_config: Write, tmp_path: Path
+) -> None:
+    folder = genixer.run(toy_config(), out=tmp_path / "run").folder
+    code, out, _ = genixer_cli("verify", folder)
+    assert code == 0
+    assert out.endswith("4 steps verified, every byte as committed\n")
+    shard = folder / "scale-3" / "part-00001.jsonl"
+    shard.write_bytes(shard.read_bytes().replace(b"1", b"2", 1))
+    code, _, err = genixer_cli("verify", folder)
+    assert code == 4
+    assert f"{shard}: its digest is" in err
+    code, out, _ = genixer_cli("verify", folder, "--json")
+    assert code == 4
+    assert json.loads(out)["ok"] is False
+
+
+def test_json_is_json(genixer_cli: Call, toy_config: Write, tmp_path: Path) -> None:
+    words = (toy_config(), "--out", tmp_path / "run", "--json")
+    assert json.loads(genixer_cli("plan", *words)[1])["steps"][0]["status"] == "to do"
+    found = json.loads(genixer_cli("run", *words)[1])
+    assert found["worked"] == ["numbers", "scale-2", "scale-3", "total"]
+    assert found["steps"]["scale-2"]["rejected"] == {"too_small": 3}
+    assert json.loads(genixer_cli("verify", tmp_path / "run", "--json")[1])["ok"] is True
+    names = [one["name"] for one in json.loads(genixer_cli("list", "stages", "--json")[1])]
+    assert "mix" in names
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("run", "smok"), 2, "did you mean smoke"),
+        (("run", "{config}", "sed=8"), 2, "override sed: unknown key; did you mean seed"),
+        (("run", "{config}", "seed=8", "--out", "{run}"), 5, "seed: 7 -> 8"),
+        (("verify", "{empty}"), 4, "no run is here"),
+        (("report", "{run}"), 2, "no step of the stage report"),
+        (("list", "stage"), 2, "did you mean stages"),
+        (("export", "{empty}", "--out", "x"), 4, "neither a run folder"),
+        (("run", "{raises}", "--out", "{new}"), 1, "ValueError: toy trouble (traceback in"),
+        (("run", "{dies}", "--out", "{new}", "--workers", "1"), 7, "worker died 2 times"),
+        (("run", "{config}", "--limit", "0"), 2, "limit"),
+        (("fly",), 2, "No such command 'fly'"),
+    ],
+)
+def test_every_error_has_its_exit_code_and_no_traceback(
+    genixer_cli: Call,
+    toy_config: Write,
+    tmp_path: Path,
+    words: tuple[str, ...],
+    code: int,
+    message: str,
+) -> None:
+    def misbehaving(mode: str) -> Path:
+        bad = {"stage": "toy_scale", "from": ["numbers"], "with": {"mode": mode}}
+        path = toy_config(scale=bad, total=None)
+        return path.rename(tmp_path / f"{mode}.yaml")
+
+    places = {
+        "raises": misbehaving("raises"),
+        "dies": misbehaving("dies"),
+        "config": toy_config(),
+        "run": genixer.run(toy_config(), out=tmp_path / "run").folder,
+        "new": tmp_path / "new",
+        "empty": tmp_path / "empty",
+    }
+    found, _, err = genixer_cli(*(word.format(**places) for word in words))
+    assert found == code
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_a_locked_folder_is_named_with_its_holder(
+    genixer_cli: Call, toy_config: Write, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    with RunLock(tmp_path / "run"):
+        code, _, err = genixer_cli("run", toy_config(), "--out", tmp_path / "run")
+    assert code == 4
+    assert "is running here" in err
+
+
+def test_a_folder_that_cannot_be_written_is_named(
+    genixer_cli: Call, toy_config: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", "there")
+
+    monkeypatch.setattr("genixer.pipeline.run.run", refuse)
+    assert genixer_cli("run", toy_config())[::2] == (4, "genixer: there: Permission denied\n")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself_with_an_example(genixer_cli: Call, verb: str) -> None:
+    code, out, _ = genixer_cli(verb, "--help")
+    assert code == 0
+    assert f"Example: genixer {verb} " in out
+
+
+def test_help_lists_verbs_and_exit_codes(genixer_cli: Call) -> None:
+    code, out, _ = genixer_cli("--help")
+    assert code == 0
+    assert all(f"  {verb} " in out for verb in VERBS)
+    assert "\n    5    the run folder belongs to other settings\n" in out
+
+
+def test_the_version_is_the_packages(genixer_cli: Call) -> None:
+    assert genixer_cli("--version")[1] == f"genixer {genixer.__version__}\n"
+
+
+@pytest.mark.parametrize("words", ["--help", "plan smoke", "list stages"])
+def test_no_look_at_things_imports_a_model_library(words: str, tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['genixer', *sys.argv[1:]]\n"
+        "from genixer import cli\n"
+        "try: cli.main()\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "assert not {'torch', 'transformers', 'tokenizers', 'safetensors'} & set(sys.modules)\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, *words.split()], check=True, cwd=tmp_path, capture_output=True
+    )
