@@ -13,7 +13,7 @@ from genixer.filters.clip import ClipFilter, ClipSettings
 from genixer.stages.train_clip import NamedRegions, TrainClipSettings, TrainClipStage
 
 COLOURS = {"red thing": (220, 30, 30), "blue thing": (40, 60, 220), "green thing": (30, 170, 60)}
-TINY = TrainClipSettings(steps=60, batch=48, lr=4e-3)
+TINY = TrainClipSettings(steps=50, batch=32, lr=4e-3, side_px=32)
 
 
 def world(folder: Path, count: int) -> list[Sample]:
