@@ -38,7 +38,7 @@ def mix(run_stage, tmp_path):
             if rows is not None
         }
         made.append(arm)
-        known = {key: settings.pop(key) for key in ("shard", "seed") if key in settings}
+        known = {key: settings.pop(key) for key in ("shard", "seed", "limit") if key in settings}
         stage = MixStage(MixSettings(arm=arm, **settings))
         done = run_stage(stage, inputs, name=f"mix-{len(made)}", **known)
         done.samples = [msgspec.json.decode(row, type=Sample) for row in done.kept]
@@ -135,6 +135,11 @@ def test_shards_do_not_change_the_mixture(mix, arm):
 def test_another_seed_draws_others(mix):
     settings = {"max_synthetic": 20, "base": None}
     assert mix("kept", seed=1, **settings).kept != mix("kept", seed=2, **settings).kept
+
+
+def test_a_short_run_sees_both_parts(mix):
+    assert mix("kept", limit=10).samples[:10] == [*BASE[:5], *SYNTHETIC[:5]]
+    assert mix("none", limit=10).samples[:10] == BASE[:10]
 
 
 def test_nothing_synthetic_is_fine(mix):

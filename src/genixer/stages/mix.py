@@ -58,7 +58,7 @@ class MixStage(Stage):
                     f"step {step.name}: arm {self.settings.arm} needs the role {role!r}; "
                     f"write from: {{{role}: [some step]}}"
                 )
-        return step.count("base") + self._synthetic(step)
+        return self._base(step) + self._synthetic(step)
 
     def prepare(self, step: Step, out: FileWriter) -> None:
         """Draw the synthetic samples and lay out what they are given."""
@@ -73,7 +73,7 @@ class MixStage(Stage):
 
     def process(self, step: Step, first: int, count: int, out: RowWriter) -> None:
         """Draw candidates `first` to `first + count`."""
-        base = step.count("base")
+        base = self._base(step)
         if first < base:
             for sample in step.rows(Sample, first, min(count, base - first), "base"):
                 if self._draws_base(step, sample):
@@ -97,6 +97,13 @@ class MixStage(Stage):
         if self.settings.arm == "none":
             return ("base",)
         return ("synthetic", "truth") if self.settings.arm == "truth" else ("synthetic",)
+
+    def _base(self, step: Step) -> int:
+        """Base candidates; a short run (`--limit`) leaves half its room to the synthetic ones."""
+        total = step.count("base")
+        if step.limit is None or not self._synthetic(step):
+            return total
+        return min(total, -(-step.limit // 2))
 
     def _synthetic(self, step: Step) -> int:
         return 0 if self.settings.arm == "none" else step.count("synthetic")
