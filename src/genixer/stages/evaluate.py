@@ -8,7 +8,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
-import msgspec
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from genixer.data import Quarantined, Request, Sampling, encode_row
@@ -111,6 +110,12 @@ class _Part(NamedTuple):
     benchmark: Benchmark
     rows: int
 
+    @property
+    def apart(self) -> bool:
+        """Whether kinds of question are scored apart."""
+        chosen = self.config.by_kind
+        return self.benchmark.by_kind if chosen is None else chosen
+
 
 class _Asked(NamedTuple):
     """An item, whose it is, and how the model is asked."""
@@ -207,15 +212,9 @@ class EvaluateStage(Stage):
         for title, group in groupby(rows.rows(Prediction), key=lambda one: one.benchmark):
             predictions = list(group)
             missing[title] -= len(predictions)
-            if not self._apart(parts[title]):
-                predictions = [msgspec.structs.replace(one, kind="") for one in predictions]
             scores += by_kind(parts[title].benchmark, title, predictions)
         labels = {key: str(value) for key, value in self.settings.labels.items()}
         out.file("scores.json", encode_row(ScoreFile(labels, tuple(scores), dict(missing))))
-
-    def _apart(self, part: _Part) -> bool:
-        own = part.config.by_kind
-        return part.benchmark.by_kind if own is None else own
 
     def _parts(self, step: Step) -> list[_Part]:
         if self._known is None or self._known[0] is not step:
@@ -255,7 +254,7 @@ def _marked(asked: _Asked, text: str) -> Prediction:
         text,
         mark.correct,
         item.references,
-        item.kind,
+        item.kind if part.apart else "",
         boxes[0] if len(boxes) == 1 else None,
         mark.found,
     )
