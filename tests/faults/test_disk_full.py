@@ -33,8 +33,10 @@ def test_a_full_disk_stops_the_run_and_room_completes_it(
     words = own_mounts()
     if words is None:
         pytest.skip("this machine lets nobody mount a small disk (unshare --mount)")
-    numbers = {"stage": "toy_numbers", "with": {"count": 400, "pictures": True}}
-    config = toy_config(numbers=numbers)
+    # 300 pictures take a page of memory each: more than there is.
+    numbers = {"stage": "toy_numbers", "rows_per_shard": 20}
+    numbers["with"] = {"count": 300, "pictures": True}
+    config = toy_config(numbers=numbers, scale=None, total=None)
     (tmp_path / "disk").mkdir()
     script = f"""
         mount -t tmpfs -o size=1m none disk
@@ -62,9 +64,8 @@ def test_a_full_disk_stops_the_run_and_room_completes_it(
 def test_a_file_that_may_not_grow_is_a_full_disk(
     bench: Any, toy_config: Callable[..., Path], tmp_path: Path, workers: int
 ) -> None:
-    config = toy_config(
-        numbers={"stage": "toy_numbers", "with": {"count": 400}, "rows_per_shard": 200}
-    )
+    numbers = {"stage": "toy_numbers", "with": {"count": 400}, "rows_per_shard": 200}
+    config = toy_config(numbers=numbers, scale=None, total=None)
 
     def allow_little() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))

@@ -26,7 +26,7 @@ def test_an_interrupted_run_leaves_nothing_half_done(
     code: int,
     workers: int,
 ) -> None:
-    config, folder = toy_config(numbers=SLOW), tmp_path / "run"
+    config, folder = toy_config(numbers=SLOW, scale=None, total=None), tmp_path / "run"
     with bench.start("run", config, "--out", folder, "--workers", workers) as process:
         assert bench.wait_for(process, folder, 3)
         bench.signal_group(process, number)
@@ -34,7 +34,7 @@ def test_an_interrupted_run_leaves_nothing_half_done(
     assert process.returncode == code
     assert "Traceback" not in errors
     assert bench.receipts(folder) < 40
-    assert not list(folder.rglob("*.tmp"))
+    assert verify(folder).problems == []
     resumed = run(config, out=folder)
     assert "numbers" in resumed.worked
     assert verify(folder).ok
@@ -44,13 +44,15 @@ def test_an_interrupted_run_leaves_nothing_half_done(
 def test_two_runs_in_one_folder_do_not_mix(
     bench: Any, toy_config: Callable[..., Path], tmp_path: Path
 ) -> None:
-    config, folder = toy_config(numbers=SLOW), tmp_path / "run"
+    waiting = {"stage": "toy_scale", "from": ["numbers"], "with": {"meet": str(tmp_path)}}
+    config, folder = toy_config(scale=waiting, total=None), tmp_path / "run"
     with bench.start("run", config, "--out", folder) as first:
         assert bench.wait_for(first, folder, 1)
         with bench.start("run", config, "--out", folder) as second:
             _, errors = second.communicate(timeout=60)
         assert second.returncode == 4
         assert f"process {first.pid} on {os.uname().nodename} is running here" in errors
+        (tmp_path / "at_last.here").touch()
         _, errors = first.communicate(timeout=100)
     assert first.returncode == 0, errors
     assert verify(folder).ok

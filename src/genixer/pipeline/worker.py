@@ -13,7 +13,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, Pipe
 from typing import Any, cast
 
@@ -43,9 +44,10 @@ class Worker:
         )
         code += f"serve({child.fileno()}, {alive}, {os.getpid()})"
         environment = {**os.environ, **dict.fromkeys(_THREAD_SETTINGS, str(threads))}
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", code], pass_fds=(child.fileno(), alive), env=environment
-        )
+        with _interrupts_held():
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", code], pass_fds=(child.fileno(), alive), env=environment
+            )
         child.close()
         os.close(alive)
         self.task: Task | None = None
@@ -92,9 +94,22 @@ class Worker:
         return f"it was killed by {name}{hint}"
 
 
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back while a child is born: it inherits that, and never hears it.
+
+    The terminal tells the whole group; what is done about it is the parent's business, which gets
+    a signal that came meanwhile right after.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def serve(connection: int, alive: int, parent: int) -> None:
     """Life of a worker process: take a task, do it, answer, until the parent closes the pipe."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the group; the parent decides
     _die_with(parent, alive)
     pipe: Connection[Any, Any] = Connection(connection)
     one_at_a_time = threading.Lock()
