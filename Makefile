@@ -11,8 +11,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP_FLAGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-INSTALL := $(PIP) install --progress-bar off --constraint constraints.txt $(PIP_FLAGS)
+PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
+# Bytecode is made of what is used, when it is used: compiling all of torch first takes longer.
+INSTALL := $(PIP) install --progress-bar off --no-compile --constraint constraints.txt $(PIP_FLAGS)
 # One compute thread a test process: two processes share the machine.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
 
@@ -80,7 +81,8 @@ $(VENV)/.train-installed: pyproject.toml constraints.txt | $(BIN)/python
 	@$(INSTALL) --no-build-isolation --editable '.[train]'
 	@touch $@
 
-$(VENV)/.dev-installed: $(VENV)/.train-installed
+$(VENV)/.dev-installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing genixer[train,dev] (pinned in constraints.txt)"
+	@$(INSTALL) hatchling editables
 	@$(INSTALL) --no-build-isolation --editable '.[train,dev]'
-	@touch $@
+	@touch $(VENV)/.train-installed $@

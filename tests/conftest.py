@@ -172,7 +172,7 @@ def _precision(rng: random.Random) -> dict[str, dict[str, dict[str, int]]]:
 
 def _students(rng: random.Random) -> Students:
     rows = []
-    for benchmark, kind in (("pope", "adversarial"), ("refcoco", ""), ("vqav2", "number")):
+    for benchmark, kind in (("pope", ""), ("rec", ""), ("vqav2", ""), ("vqav2", "number")):
         base = rng.uniform(50, 60)
         arms = {"none": Effect(base, 3, (base - 2, base + 2))}
         for arm, gain in (("kept", 4.0), ("shuffled", -5.0), ("truth", 1.5)):

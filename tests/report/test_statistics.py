@@ -127,5 +127,5 @@ def test_thinned_curve_keeps_its_mean_and_is_short() -> None:
 def test_tiles_name_the_arm_that_gains(example_page: Page) -> None:
     found = {tile.label: tile for tile in tiles(example_page)}
     assert found["Students"].value == "3 of 3"
-    assert found["Students"].note == "scores higher with kept than none; 3 clear of zero"
+    assert found["Students"].note == "benchmarks higher with kept than none; 3 clear of zero"
     assert found["Kept"].note == "50.7% of them, after judge"

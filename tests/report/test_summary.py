@@ -13,7 +13,9 @@ def test_summary_is_the_golden_text(example_page: Page) -> None:
 
 
 def test_summary_never_reads_a_name_as_markup() -> None:
-    students = Students(["[red]"], "[red]", [StudentRow("b", "", "m", 1, {"[red]": Effect(1, 1)})])
+    students = Students(
+        ["[red]"], "[red]", [StudentRow("b", "", "m", 1, {"[red]": Effect(1, 1, (0, 2))})]
+    )
     page = Page(title="[bold]x[/bold]", digest="0", students=students)
     text = summary(page)
     assert "[bold]x[/bold]" in text
@@ -30,7 +32,13 @@ def test_lines_fit_the_width(example_page: Page) -> None:
 
 def test_arm_that_was_not_run_is_a_dash() -> None:
     students = Students(
-        ["none", "kept"], "none", [StudentRow("b", "", "m", 1, {"none": Effect(50, 1)})]
+        ["none", "kept"], "none", [StudentRow("b", "", "m", 1, {"none": Effect(50, 1, (50, 50))})]
     )
     lines = summary(Page(title="t", digest="0", students=students)).splitlines()
-    assert next(line for line in lines if line.startswith("b ")).split() == ["b", "m", "50.0", "-"]
+    assert next(line for line in lines if line.startswith("b ")).split() == [
+        "b",
+        "m",
+        "50.0",
+        "(50.0-50.0)",
+        "-",
+    ]

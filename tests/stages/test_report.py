@@ -16,10 +16,12 @@ from genixer.data import (
     Request,
     Sample,
     Sampling,
+    Score,
     Turn,
     encode_row,
 )
 from genixer.errors import ConfigError
+from genixer.evaluation.base import KindScore, Prediction, ScoreFile
 from genixer.stages.base import Step, StepOutput
 from genixer.stages.report import ReportSettings, ReportStage
 from genixer.store.layout import FINISH, StepFolder, shard_unit
@@ -250,6 +252,47 @@ def test_slider_starts_where_the_run_filtered(run: Run) -> None:
     assert page_data(files)["judge"]["threshold"] == 0.7
     assert (files / "summary.txt").read_text().startswith("mine (config ")
     assert page_data(run.report(inputs, threshold=0.25))["judge"]["threshold"] == 0.25
+
+
+def evaluated(run: Run, name: str, marks: list[float]) -> StepOutput:
+    rows = [
+        Prediction(f"q{n}", "pope", "adv_vqa", IMAGE, "Is it?", "yes", mark, ("yes",))
+        for n, mark in enumerate(marks)
+    ]
+    scores = ScoreFile({}, (KindScore("pope", "", Score("accuracy", 0.5, 4, (0.0, 1.0))),))
+    files = {"scores.json": encode_row(scores)}
+    return run.add(name, "evaluate", len(rows), fill_with(rows, files=files))
+
+
+def test_answers_of_the_students_become_a_table(run: Run) -> None:
+    scores = (
+        evaluated(run, "evaluate-none-1", [1.0, 0.0, 0.0, 0.0]),
+        evaluated(run, "evaluate-kept-1", [1.0, 1.0, 1.0, 0.0]),
+    )
+    lines = (run.report({"scores": scores}) / "summary.txt").read_text().splitlines()
+    start = next(n for n, line in enumerate(lines) if line.startswith("Students"))
+    assert lines[start].endswith("below it the difference to none")
+    assert lines[start + 1].split() == ["benchmark", "metric", "none", "kept"]
+    assert lines[start + 2].split()[:3] == ["pope", "accuracy", "25.0"]
+    assert lines[start + 3].split()[0] == "+50.0"
+
+
+def test_evaluate_step_that_scored_nothing_is_named(run: Run) -> None:
+    odd = run.add("odd", "collect", 0, fill_with())
+    with pytest.raises(ConfigError, match=r"role `scores` wrote no scores\.json"):
+        run.report({"scores": (odd,)})
+
+
+def test_models_that_saw_the_same_share_a_line(run: Run) -> None:
+    seen = {"seen.json": b'{"rows": {"vqav2/common_vqa": 40}, "start": "start"}'}
+    names = ["student-kept-1", "student-kept-2", "student-none-1"]
+    steps = [run.add(name, "train", 0, fill_with(files=seen)) for name in names]
+    text = (run.report({"models": tuple(steps)}) / "summary.txt").read_text()
+    table = text.partition("has seen")[2].splitlines()[2:]
+    assert [line.split("  ")[0] for line in table] == [
+        "student-kept-1, student-kept-2",
+        "student-none-1",
+    ]
 
 
 def test_openmoji_is_named_where_the_embedded_world_is_shown(run: Run) -> None:

@@ -103,18 +103,18 @@ class Judge(msgspec.Struct, frozen=True):
 class Effect(msgspec.Struct, frozen=True):
     """Mean of one metric over `seeds` runs of an arm, and its difference against the baseline arm.
 
-    Both with 95 % intervals, None for a single seed; `difference` is None for the baseline.
+    In percent, with 95 % intervals; `difference` is None for the baseline.
     """
 
     value: float
     seeds: int
-    ci95: tuple[float, float] | None = None
+    ci95: tuple[float, float]
     difference: float | None = None
     difference_ci95: tuple[float, float] | None = None
 
 
 class StudentRow(msgspec.Struct, frozen=True):
-    """One metric of one benchmark and `kind` of question across arms, in the metric's own unit."""
+    """One metric of one benchmark across arms, over `n` items; an empty `kind` means all."""
 
     benchmark: str
     kind: str
@@ -129,6 +129,19 @@ class Students(msgspec.Struct, frozen=True):
     arms: list[str]
     baseline: str
     rows: list[StudentRow]
+
+    @property
+    def seeds(self) -> str:
+        """How many seeds the arms were run with, in words.
+
+        >>> row = StudentRow("pope", "", "accuracy", 9, {"none": Effect(50.0, 3, (40.0, 60.0))})
+        >>> Students(["none"], "none", [row]).seeds
+        '3 seeds'
+        """
+        found = sorted({one.seeds for row in self.rows for one in row.arms.values()})
+        if found in ([], [1]):
+            return "1 seed"
+        return f"{'-'.join(str(end) for end in dict.fromkeys((found[0], found[-1])))} seeds"
 
 
 class Words(msgspec.Struct, frozen=True):

@@ -209,11 +209,12 @@ def tiles(page: Page) -> list[Tile]:
 
 
 def _student_tile(students: Students) -> list[Tile]:
-    arm = next((name for name in students.arms if name != students.baseline), "")
-    effects = [row.arms[arm] for row in students.rows if arm in row.arms]
+    others = [name for name in students.arms if name != students.baseline]
+    arm = "kept" if "kept" in others else next(iter(others), "")
+    effects = [row.arms[arm] for row in students.rows if arm in row.arms and not row.kind]
     gains = [one for one in effects if one.difference is not None and one.difference > 0]
     sure = [one for one in gains if one.difference_ci95 and one.difference_ci95[0] > 0]
     if not effects:
         return []
-    note = f"scores higher with {arm} than {students.baseline}; {len(sure)} clear of zero"
+    note = f"benchmarks higher with {arm} than {students.baseline}; {len(sure)} clear of zero"
     return [Tile("Students", f"{len(gains)} of {len(effects)}", note)]

@@ -70,11 +70,14 @@ def _students(students: Students | None) -> str:
         return "Students: none was evaluated\n"
     lines = []
     for row in students.rows:
+        if row.kind:
+            continue
         effects = [row.arms.get(arm) for arm in students.arms]
-        lines.append([_name(row.benchmark, row.kind), row.metric, *map(_mean, effects)])
+        lines.append([row.benchmark, row.metric, *map(_mean, effects)])
         lines.append(["", "", *map(_difference, effects)])
     title = (
-        f"Students, mean over seeds (95 % interval), below it the difference to {students.baseline}"
+        f"Students, % over {students.seeds} (95 % interval); below it the difference to "
+        f"{students.baseline}"
     )
     return _table(title, ["benchmark", "metric", *students.arms], lines)
 
@@ -93,10 +96,6 @@ def _reasons(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{reason} {count:,}" for reason, count in ranked) or "-"
 
 
-def _name(benchmark: str, kind: str) -> str:
-    return f"{benchmark} {kind}" if kind else benchmark
-
-
 def _share(one: Share) -> str:
     if one.value is None:
         return "-"
@@ -106,7 +105,7 @@ def _share(one: Share) -> str:
 def _mean(one: Effect | None) -> str:
     if one is None:
         return "-"
-    return f"{one.value:.1f}" + (f" ({one.ci95[0]:.1f}-{one.ci95[1]:.1f})" if one.ci95 else "")
+    return f"{one.value:.1f} ({one.ci95[0]:.1f}-{one.ci95[1]:.1f})"
 
 
 def _difference(one: Effect | None) -> str:

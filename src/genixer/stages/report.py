@@ -10,13 +10,16 @@ import msgspec
 import yaml
 from pydantic import Field
 
-from genixer.data import Measured, Sample, content_id
+from genixer.data import Measured, Sample, content_id, decode_row
 from genixer.errors import ConfigError
+from genixer.evaluation.ablation import Run, arm_and_seed, main_metrics
+from genixer.evaluation.base import Prediction, ScoreFile
 from genixer.report.card import card
 from genixer.report.gallery import GalleryBuilder
-from genixer.report.model import Curve, Ledger, Page, PrecisionRow, Seen
+from genixer.report.model import Curve, Ledger, Page, PrecisionRow, Seen, Students
 from genixer.report.page import render
 from genixer.report.statistics import precision_rows
+from genixer.report.students import students
 from genixer.report.summary import summary
 from genixer.report.training import read_curve, read_seen
 from genixer.sources.scene_art import ATTRIBUTION
@@ -55,7 +58,8 @@ class ReportStage(Stage):
     """Makes a page of whatever a run has; a section whose role is missing says so.
 
     Roles: `generated` (generate), `decoded` (decode), `judged` (dedup and filter steps in the order
-    of the funnel), `precision` (measure), `scores` (evaluate steps, named `STEP-ARM-SEED`).
+    of the funnel), `precision` (measure), `scores` (evaluate steps, labelled or
+    named `STEP-ARM-SEED`).
     Files: `index.html`, `summary.txt`, `dataset_card.md`.
     """
 
@@ -81,10 +85,10 @@ class ReportStage(Stage):
             digest=content_id(sorted((one.step, one.fingerprint) for one in history)),
             funnel=funnel,
             ledgers=[_ledger(one.step, one.stage, one.counts.as_mapping()) for one in history],
-            seen=list(_seen(step, history)),
+            seen=_seen(step, history),
             precision=_precision(step),
             judge=builder.judge(self._threshold(config)),
-            students=None,
+            students=_students(step, self.settings.baseline),
             gallery=builder.gallery(step.images, lambda: step.rows(Measured, role="precision")),
             curves=list(_curves(step, history)),
             versions=_versions(history),
@@ -149,11 +153,18 @@ def _judges(step: Step) -> tuple[StepOutput, ...]:
     return (*step.inputs.get("decoded", ()), *step.inputs.get("judged", ()))
 
 
-def _seen(step: Step, history: Sequence[Manifest]) -> Iterator[Seen]:
+def _seen(step: Step, history: Sequence[Manifest]) -> list[Seen]:
+    """What each trained model has seen; variants of a step that saw the same share a line."""
+    found: dict[tuple[str, str, str], Seen] = {}
     for one in history:
-        found = read_seen(one.step, StepFolder(step.run / one.step).files)
-        if found:
-            yield found
+        seen = read_seen(one.step, StepFolder(step.run / one.step).files)
+        if seen is None:
+            continue
+        key = (one.step.rpartition("-")[0] or one.step, seen.start, str(seen.rows))
+        if key in found:
+            seen = msgspec.structs.replace(seen, step=f"{found[key].step}, {one.step}")
+        found[key] = seen
+    return list(found.values())
 
 
 def _curves(step: Step, history: Sequence[Manifest]) -> Iterator[Curve]:
@@ -165,16 +176,36 @@ def _curves(step: Step, history: Sequence[Manifest]) -> Iterator[Curve]:
 
 def _precision(step: Step) -> list[PrecisionRow]:
     """Rows of `precision.json` of the measure step; with several, those of the last one."""
-    for output in reversed(step.inputs.get("precision", ())):
-        path = output.files / "precision.json"
-        if not path.is_file():
-            raise ConfigError(
-                f"step {output.name} (stage {output.stage}) in role `precision` wrote no "
-                "precision.json; name a step of stage measure"
-            )
-        columns = dict[str, dict[str, dict[str, int]]]
-        return precision_rows(msgspec.json.decode(path.read_bytes(), type=columns))
+    for output in step.inputs.get("precision", ())[-1:]:
+        data = _file_of(output, "precision", "precision.json", "measure")
+        return precision_rows(decode_row(data, dict[str, dict[str, dict[str, int]]]))
     return []
+
+
+def _students(step: Step, baseline: str) -> Students | None:
+    """Table over the answers of the evaluate steps."""
+    outputs = step.inputs.get("scores", ())
+    files = [_score_file(output) for output in outputs]
+    runs = [
+        Run(*arm_and_seed(output.name, file.labels), output.rows(Prediction))
+        for output, file in zip(outputs, files, strict=True)
+    ]
+    metrics = {name: metric for file in files for name, metric in main_metrics(file).items()}
+    return students(runs, baseline, metrics)
+
+
+def _score_file(output: StepOutput) -> ScoreFile:
+    return decode_row(_file_of(output, "scores", "scores.json", "evaluate"), ScoreFile)
+
+
+def _file_of(output: StepOutput, role: str, name: str, stage: str) -> bytes:
+    path = output.files / name
+    if not path.is_file():
+        raise ConfigError(
+            f"step {output.name} (stage {output.stage}) in role `{role}` wrote no {name}; "
+            f"name a step of stage {stage}"
+        )
+    return path.read_bytes()
 
 
 def _versions(history: Sequence[Manifest]) -> dict[str, str]:
