@@ -55,6 +55,19 @@ def test_rows_of_another_kind_are_named_by_file_and_line(step: StoredStep) -> No
         list(step.rows(Other))
 
 
+class Picky(msgspec.Struct):
+    id: str
+
+    def __post_init__(self) -> None:
+        if self.id == "00001-1":
+            raise DataError("picky")
+
+
+def test_rows_that_break_a_rule_are_named_by_file_and_line(step: StoredStep) -> None:
+    with pytest.raises(DataError, match=r"part-00001\.jsonl:2: not a Picky: picky"):
+        list(step.rows(Picky))
+
+
 def test_an_unfinished_step_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no finished step"):
         open_step(tmp_path)

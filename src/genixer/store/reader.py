@@ -18,6 +18,9 @@ __all__ = ["StoredStep", "open_step", "read_lines", "shard_entry"]
 
 R = TypeVar("R")
 
+_TOGETHER = 64
+"""Rows decoded in one call, which takes half the time of as many calls."""
+
 
 def read_lines(path: Path, entry: RowsEntry) -> list[bytes]:
     """Lines of one file of rows; `CorruptShardError` when its bytes are not those committed."""
@@ -100,22 +103,39 @@ class StoredStep:
         entry = shard.outputs.get(path.name)
         if entry is None:
             return
-        decode = msgspec.json.Decoder(kind).decode
+        decoder = msgspec.json.Decoder(kind)
         stop = entry.rows if count is None else min(entry.rows, first + count)
         lines = self._lines(path, entry)
-        for number in range(first, stop):
+        for start in range(first, stop, _TOGETHER):
+            some = lines[start : min(stop, start + _TOGETHER)]
             try:
-                yield decode(lines[number])
-            except msgspec.DecodeError as error:
-                raise DataError(
-                    f"{path}:{number + 1}: not a {getattr(kind, '__name__', kind)}: {error}"
-                ) from error
+                rows = decoder.decode_lines(b"\n".join(some))
+            except (msgspec.DecodeError, DataError) as error:
+                raise _misfit(path, start, some, decoder, error) from error
+            yield from rows
 
     def _lines(self, path: Path, entry: RowsEntry) -> list[bytes]:
         # Small shards of a reader meet the same large shard many times in a row.
         if self._last is None or self._last[0] != path:
             self._last = (path, read_lines(path, entry))
         return self._last[1]
+
+
+def _misfit(
+    path: Path,
+    start: int,
+    lines: list[bytes],
+    decoder: msgspec.json.Decoder[Any],
+    error: Exception,
+) -> DataError:
+    """What is wrong with the first of `lines` that is no row of the decoder's kind, by line."""
+    name = getattr(decoder.type, "__name__", str(decoder.type))
+    for number, line in enumerate(lines, start + 1):
+        try:
+            decoder.decode(line)
+        except (msgspec.DecodeError, DataError) as found:
+            return DataError(f"{path}:{number}: not a {name}: {found}")
+    return DataError(f"{path}: not rows of {name}: {error}")
 
 
 def open_step(folder: Path) -> StoredStep:
