@@ -169,7 +169,7 @@ def test_filters_narrow_together_and_clear_gives_all_back(
 
 def test_box_lies_over_the_picture_where_the_data_says(open_page: Open, example_page: Page) -> None:
     driver = open_page(render(example_page))
-    picture = driver.find_element(By.CSS_SELECTOR, ".frame img").rect
+    picture = driver.find_element(By.CSS_SELECTOR, ".frame image").rect
     box = driver.find_element(By.CSS_SELECTOR, ".frame rect.mark-0").rect
     assert abs((box["x"] - picture["x"]) / picture["width"] - 0.21) < 0.02
     assert abs((box["y"] + box["height"] - picture["y"]) / picture["height"] - 0.59) < 0.02

@@ -60,7 +60,10 @@ def _precision(rows: Sequence[PrecisionRow]) -> str:
     if not rows:
         return "Precision: nothing was measured against an exact truth\n"
     columns = list(rows[0].columns)
-    lines = [[row.task, *(_share(row.columns[name]) for name in columns)] for row in rows]
+    lines = [
+        [row.task, *(_share(row.columns[name], row.unknown.get(name, 0)) for name in columns)]
+        for row in rows
+    ]
     title = "Precision by the exact truth, % (95 % interval) of rows"
     return _table(title, ["task", *columns], lines)
 
@@ -96,9 +99,9 @@ def _reasons(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{reason} {count:,}" for reason, count in ranked) or "-"
 
 
-def _share(one: Share) -> str:
+def _share(one: Share, unknown: int) -> str:
     if one.value is None:
-        return "-"
+        return f"{unknown:,} undecided" if unknown else "-"
     return f"{one.value:.1%} ({one.low:.0%}-{one.high:.0%}) of {one.n:,}".replace("%", "")
 
 

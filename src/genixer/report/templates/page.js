@@ -87,14 +87,11 @@ function picture(row) {
     holder.append(make("span", "none", "no picture"));
     return holder;
   }
-  const frame = make("div", "frame"), image = make("img");
-  [image.width, image.height] = row.size;
-  image.loading = "lazy";
-  image.alt = "";
-  image.src = source;
-  const overlay = draw("svg", { viewBox: `0 0 ${row.size[0]} ${row.size[1]}`, preserveAspectRatio: "none", "aria-hidden": "true" });
-  row.marks.forEach((mark, index) => ["halo", `mark-${index % 6}`].forEach((style) => overlay.append(shape(mark, row.size, style))));
-  frame.append(image, overlay);
+  // One drawing holds picture and boxes, so that they share the frame of the un-padded image at any size.
+  const [width, height] = row.size;
+  const frame = draw("svg", { class: "frame", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "picture with boxes" });
+  frame.append(draw("image", { href: source, width, height, preserveAspectRatio: "none" }));
+  row.marks.forEach((mark, index) => ["halo", `mark-${index % 6}`].forEach((style) => frame.append(shape(mark, row.size, style))));
   holder.append(frame);
   return holder;
 }
