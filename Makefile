@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo study base test check static format lint types layers security fast all-tests bench clean docs
+.PHONY: help demo study base test check static format lint types layers security fast all-tests bench clean docs pictures
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP_FLAGS ?=
@@ -60,6 +60,10 @@ all-tests: $(VENV)/.dev-installed
 
 docs: $(VENV)/.dev-installed  ## write docs/settings.md anew from the settings classes
 	@$(BIN)/python docs/make_settings.py
+
+RUN ?= runs/demo
+pictures: $(VENV)/.dev-installed  ## take docs/*.png from the page of RUN (runs/demo); needs Chromium
+	@$(BIN)/python docs/make_pictures.py $(RUN)
 
 bench: $(VENV)/.dev-installed  ## speed and memory; prints its numbers, fails nothing
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
