@@ -42,3 +42,12 @@ def test_arm_that_was_not_run_is_a_dash() -> None:
         "(50.0-50.0)",
         "-",
     ]
+
+
+def test_numbers_of_many_arms_are_not_cut() -> None:
+    arms = [f"an_arm_with_a_long_name_{n}" for n in range(9)]
+    effects = {arm: Effect(50, 3, (40, 60), 1.0, (0.0, 2.0)) for arm in arms}
+    students = Students(arms, arms[0], [StudentRow("b", "", "m", 1, effects)])
+    text = summary(Page(title="t", digest="0", students=students))
+    assert text.count("50.0 ±10.0") == 9
+    assert text.count("+1.0 ±1.0") == 9

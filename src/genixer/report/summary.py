@@ -17,7 +17,7 @@ _WIDTH = 118
 
 
 def summary(page: Page) -> str:
-    """Funnel, precision and students as text, at most 118 characters wide.
+    """Funnel, precision, students and what each model has seen, as text.
 
     >>> print(summary(Page("demo", "3f2a90cc51d8e7b6")))
     demo (config 3f2a90cc51d8)
@@ -79,7 +79,7 @@ def _students(students: Students | None) -> str:
         lines.append([row.benchmark, row.metric, *map(_mean, effects)])
         lines.append(["", "", *map(_difference, effects)])
     title = (
-        f"Students, % over {students.seeds} (95 % interval); below it the difference to "
+        f"Students, % right over {students.seeds} with 95 % interval; below it the difference to "
         f"{students.baseline}"
     )
     return _table(title, ["benchmark", "metric", *students.arms], lines)
@@ -106,17 +106,18 @@ def _share(one: Share, unknown: int) -> str:
 
 
 def _mean(one: Effect | None) -> str:
-    if one is None:
-        return "-"
-    return f"{one.value:.1f} ({one.ci95[0]:.1f}-{one.ci95[1]:.1f})"
+    return "-" if one is None else f"{one.value:.1f} {_half(one.ci95)}"
 
 
 def _difference(one: Effect | None) -> str:
-    if one is None or one.difference is None:
+    if one is None or one.difference is None or one.difference_ci95 is None:
         return ""
-    interval = one.difference_ci95
-    ends = f" ({interval[0]:+.1f} to {interval[1]:+.1f})" if interval else ""
-    return f"{one.difference:+.1f}{ends}"
+    return f"{one.difference:+.1f} {_half(one.difference_ci95)}"
+
+
+def _half(interval: tuple[float, float]) -> str:
+    """Half its width: the intervals of means over seeds are symmetric."""
+    return f"±{(interval[1] - interval[0]) / 2:.1f}"
 
 
 def _table(
@@ -130,7 +131,9 @@ def _table(
     for row in rows:
         # Text, not str: a name with [brackets] is no markup.
         table.add_row(*(Text(cell) for cell in row))
-    console = Console(file=io.StringIO(), width=_WIDTH, color_system=None, force_terminal=False)
+    # Numbers are never cut: a table without wordy columns takes the room it needs.
+    width = _WIDTH if words else 1_000
+    console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
     console.print(table)
     drawn = console.file.getvalue() if isinstance(console.file, io.StringIO) else ""
     return title + "\n" + "\n".join(line.rstrip() for line in drawn.splitlines()) + "\n"
