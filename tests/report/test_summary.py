@@ -39,7 +39,7 @@ def test_arm_that_was_not_run_is_a_dash() -> None:
         "b",
         "m",
         "50.0",
-        "(50.0-50.0)",
+        "±0.0",
         "-",
     ]
 
