@@ -18,8 +18,13 @@ PRESET = Path(__file__).parent.parent / "fixtures" / "models" / "small.yaml"
 def _small_llava(folder: Path) -> str:
     from genixer.models.base import load_preset
     from genixer.models.llava import create
+    from genixer.models.tokenizer import train_tokenizer
 
-    create(load_preset(str(PRESET)), ["Ask about the image. Yes No"] * 3, seed=1).save(folder)
+    create(
+        load_preset(str(PRESET)),
+        train_tokenizer(["Ask about the image. Yes No"] * 3, 500, 2),
+        seed=1,
+    ).save(folder)
     return str(folder)
 
 

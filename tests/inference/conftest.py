@@ -7,6 +7,7 @@ import pytest
 from genixer.data import ImageRef, Request, Sampling
 from genixer.models.base import load_preset
 from genixer.models.llava import LoadedModel, create
+from genixer.models.tokenizer import train_tokenizer
 
 PRESET = Path(__file__).parent.parent / "fixtures" / "models" / "small.yaml"
 WORDS = ["Where is the red book? Ask about the image. Yes No", "[0.10,0.20,0.30,0.40]"] * 3
@@ -17,7 +18,7 @@ def model() -> LoadedModel:
     """Random weights, far apart enough that no two tokens are equally likely."""
     import torch
 
-    made = create(load_preset(str(PRESET)), WORDS, seed=3)
+    made = create(load_preset(str(PRESET)), train_tokenizer(WORDS, 500, 2), seed=3)
     with torch.no_grad():
         made.model.lm_head.weight.mul_(40.0)
     return made

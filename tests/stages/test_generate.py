@@ -213,7 +213,8 @@ def test_settings_that_mean_nothing_are_refused(settings: dict[str, Any], messag
 
 def test_files_of_the_user_are_part_of_the_fingerprint(tmp_path: Path) -> None:
     assert stage(model="@train/model").external() == []
-    assert stage(images=str(tmp_path)).external() == [tmp_path]
+    assert stage(model="@train/model", images=str(tmp_path)).external() == [tmp_path]
+    assert [path.name for path in stage(model="base").external()] == ["base"]
 
 
 def test_the_estimate_counts_requests_where_the_folder_is_known(step: Step) -> None:
@@ -230,10 +231,13 @@ def test_a_request_id_leaves_the_place_of_the_image_out(step: Step) -> None:
 def test_a_real_model_writes_the_same_rows_whatever_the_shards(step: Step) -> None:
     from genixer.models.base import load_preset
     from genixer.models.llava import create
+    from genixer.models.tokenizer import train_tokenizer
 
     preset = Path(__file__).parent.parent / "fixtures" / "models" / "small.yaml"
     weights = step.run / "generator" / "files" / "model"
-    create(load_preset(str(preset)), ["Where is the red book?"] * 3, seed=1).save(weights)
+    create(
+        load_preset(str(preset)), train_tokenizer(["Where is the red book?"] * 3, 500, 2), seed=1
+    ).save(weights)
     real = {"backend": "transformers", "model": "@generator/model", "max_new_tokens": 6}
     one, many = run(stage(**real), step), run(stage(**real), step, 24)
     assert one.kept == many.kept

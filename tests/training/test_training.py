@@ -1,4 +1,4 @@
-"""Shared prefixes change nothing, the loss falls on answers only, and the same seed gives the same weights."""
+"""Shared prefixes change nothing, loss falls on answers, the same seed gives the same weights."""
 
 from itertools import islice
 from pathlib import Path
@@ -11,11 +11,13 @@ from PIL import Image
 from genixer.data import Box, ImageRef, Message, SftRow
 from genixer.models.base import Preset, load_preset
 from genixer.models.llava import LoadedModel, create, load
-from genixer.training.batch import Visit, collate, encode, group, plan_visits, visible
+from genixer.models.tokenizer import train_tokenizer
+from genixer.training.batch import Visit, collate, encode, group, plan_visits
 from genixer.training.run import BadLossError, Schedule, loss_of, rate, train
 from genixer.training.tower import TowerSchedule, train_tower
 
 TEXTS = ["How many dogs are there? 2", "Where is the red book? [0.10,0.20,0.30,0.40]", "yes no"] * 4
+WORDS = train_tokenizer(TEXTS, 500, 2)
 
 
 def small_preset() -> Preset:
@@ -35,7 +37,7 @@ def small_preset() -> Preset:
 
 @pytest.fixture
 def model() -> LoadedModel:
-    return create(small_preset(), TEXTS, seed=1)
+    return create(small_preset(), WORDS, seed=1)
 
 
 @pytest.fixture
@@ -78,10 +80,31 @@ def test_labels_are_the_assistants_tokens_and_its_end_token_only(model, pictures
     assert batch.input_ids[0, : 1 + model.preset.image_tokens].tolist() == model.image_prefix()
 
 
-def test_conversation_sees_prefix_and_itself_and_never_its_neighbour():
-    mask = visible(torch.tensor([[0, 0, 1, 1, 2, 2, -1]]))[0, 0] == 0
-    seen = ["".join("x" if cell else "." for cell in line) for line in mask.tolist()]
-    assert seen == ["x......", "xx.....", "xxx....", "xxxx...", "xx..x..", "xx..xx.", "......x"]
+def masked_logits(model: LoadedModel, batch) -> torch.Tensor:
+    """Logits by plain attention under a full mask: prefix and own conversation, nothing later."""
+    mine, theirs = batch.segment_ids[:, :, None], batch.segment_ids[:, None, :]
+    tokens = batch.segment_ids.shape[1]
+    causal = torch.ones(tokens, tokens, dtype=torch.bool).tril()
+    seen = causal & ((theirs == mine) | (theirs == 0)) & (mine >= 0)
+    seen |= torch.eye(tokens, dtype=torch.bool)
+    mask = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)
+    return model.model(
+        input_ids=batch.input_ids,
+        pixel_values=batch.pixel_values,
+        attention_mask=mask[:, None],
+        position_ids=batch.position_ids,
+    ).logits
+
+
+def test_conversation_sees_prefix_and_itself_and_never_its_neighbour(model, pictures):
+    batch = collate(visits_of(model, together=True), model, pictures, 0.5)
+    total, weight = loss_of(model, batch)
+    logits = masked_logits(model, batch)[:, :-1]
+    losses = torch.nn.functional.cross_entropy(
+        logits.transpose(1, 2), batch.labels[:, 1:], reduction="none", ignore_index=-100
+    )
+    assert float(total) == pytest.approx(float((losses * batch.loss_weight[:, 1:]).sum()), rel=1e-5)
+    assert float(weight) == pytest.approx(float(batch.loss_weight.sum()), rel=1e-6)
 
 
 def test_packed_and_unpacked_rows_give_the_same_loss_and_gradients(model, pictures):
@@ -104,10 +127,7 @@ def test_packed_and_unpacked_rows_give_the_same_loss_and_gradients(model, pictur
 def test_prefix_sharing_gives_the_logits_of_a_plain_prompt(model, pictures):
     visit = visits_of(model, together=True)[0]
     batch = collate([visit], model, pictures, 0.5)
-    shared = model.model(
-        input_ids=batch.input_ids, pixel_values=batch.pixel_values,
-        attention_mask=visible(batch.segment_ids), position_ids=batch.position_ids,
-    ).logits[0]  # fmt: skip
+    shared = masked_logits(model, batch)[0]
     second = rows()[1]
     ids = torch.tensor([[*model.prompt_ids(second.messages[:1])]])
     alone = model.model(input_ids=ids, pixel_values=batch.pixel_values).logits[0, -1]
@@ -157,7 +177,7 @@ def test_every_conversation_is_drawn_in_proportion_to_its_weight(model):
 def test_training_lowers_the_loss_and_is_deterministic(pictures):
     weights = []
     for _ in range(2):
-        model = create(small_preset(), TEXTS, seed=1)
+        model = create(small_preset(), WORDS, seed=1)
         by_image = group((one.image, encode(one, model)) for one in rows())
         lines = []
         train(

@@ -27,7 +27,7 @@ _ROOM = 32
 """Tokens a cache has room for before it moves to a larger place."""
 
 
-class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
+class _RoomyLayer(DynamicLayer):
     """Keys and values of one layer that grow in place.
 
     The library's own layer copies everything for every token, which took half the time of a block.

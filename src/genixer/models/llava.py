@@ -26,7 +26,6 @@ from transformers import (
 from genixer.data import Message
 from genixer.errors import DataError
 from genixer.models.base import Preset, weights_folder
-from genixer.models.tokenizer import train_tokenizer
 from genixer.models.tower import ConvTowerConfig
 
 if TYPE_CHECKING:
@@ -53,6 +52,9 @@ class LoadedModel:
         """Hold the parts; `model` stays in the mode it is in."""
         self.model, self.tokenizer, self.preset = model, tokenizer, preset
         self.name, self.revision = name, revision
+        # The tokenizer itself, without its Python wrapper, is ten times as fast.
+        self._words = tokenizer.backend_tokenizer
+        self._words.encode_special_tokens = True
         vocabulary = tokenizer.get_vocab()
         self.begin_id, self.end_id, self.pad_id = (vocabulary[t] for t in ("<s>", "</s>", "<pad>"))
         self.image_id, self.user_id, self.assistant_id = (
@@ -63,17 +65,15 @@ class LoadedModel:
 
     def encode_text(self, text: str) -> list[int]:
         """Token ids of plain text; what looks like a control token stays text."""
-        ids: list[int] = self.tokenizer.encode(
-            text, add_special_tokens=False, split_special_tokens=True
-        )
+        ids: list[int] = self._words.encode(text, add_special_tokens=False).ids
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
         """The exact text of `ids`, control tokens dropped."""
-        text: str = self.tokenizer.decode(
+        text = self.tokenizer.decode(
             list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
-        return text
+        return str(text)
 
     def image_prefix(self) -> list[int]:
         """Ids that stand for the image at the start of every row."""
@@ -144,12 +144,11 @@ def _squared(image: Image, side: int, colour: tuple[int, int, int]) -> Image:
     return image if longer == side else image.resize((side, side), Pillow.Resampling.BILINEAR)
 
 
-def create(preset: Preset, texts: Iterable[str], seed: int) -> LoadedModel:
+def create(preset: Preset, tokenizer: PreTrainedTokenizerFast, seed: int) -> LoadedModel:
     """A new model of `preset` with random weights drawn from `seed`.
 
-    Its tokenizer learned from `texts`.
+    Reads with `tokenizer`.
     """
-    tokenizer = train_tokenizer(texts, preset.vocabulary, preset.decimals)
     vocabulary = tokenizer.get_vocab()
     text = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -158,15 +157,16 @@ def create(preset: Preset, texts: Iterable[str], seed: int) -> LoadedModel:
         pad_token_id=vocabulary["<pad>"],
         **_text_settings(preset),
     )
-    config = LlavaConfig(
-        text_config=text,
-        vision_config=ConvTowerConfig(**preset.vision),
-        initializer_range=text.initializer_range,
-        image_token_id=vocabulary["<image>"],
-        image_seq_length=preset.image_tokens,
-        vision_feature_layer=-1,
-        vision_feature_select_strategy="full",
-    )
+    settings: dict[str, Any] = {
+        "text_config": text,
+        "vision_config": ConvTowerConfig(**preset.vision),
+        "initializer_range": text.initializer_range,
+        "image_token_id": vocabulary["<image>"],
+        "image_seq_length": preset.image_tokens,
+        "vision_feature_layer": -1,
+        "vision_feature_select_strategy": "full",
+    }
+    config = LlavaConfig(**settings)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = LlavaForConditionalGeneration(config).eval()

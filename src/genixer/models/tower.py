@@ -15,7 +15,7 @@ from transformers.modeling_outputs import BaseModelOutput
 __all__ = ["ConvTower", "ConvTowerConfig"]
 
 
-class ConvTowerConfig(PretrainedConfig):  # type: ignore[misc]
+class ConvTowerConfig(PretrainedConfig):
     """Shape of a `ConvTower`: `image_size` S in px.
 
     A multiple of 16, `widths` of its four scales, `hidden_size` D.
@@ -51,7 +51,7 @@ class _Residual(nn.Module):
         return torch.relu(x + self.norm2(self.conv2(y)))
 
 
-class ConvTower(PreTrainedModel):  # type: ignore[misc]
+class ConvTower(PreTrainedModel):
     """Images [N, 3, S, S] to one vector a cell, [N, G*G, D], cells in reading order.
 
     Each vector knows its place: a learned position is mixed in before the last layer.
@@ -83,7 +83,7 @@ class ConvTower(PreTrainedModel):  # type: ignore[misc]
             nn.Linear(2 * config.hidden_size, config.hidden_size),
             nn.LayerNorm(config.hidden_size),
         )
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def _init_weights(self, module: nn.Module) -> None:
         """Spread positions at creation; layers keep torch's own initial values."""

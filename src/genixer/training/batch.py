@@ -25,7 +25,7 @@ from genixer.store.images import open_image
 if TYPE_CHECKING:
     from genixer.models.llava import LoadedModel
 
-__all__ = ["Batch", "Conversation", "Visit", "collate", "encode", "plan_visits", "visible"]
+__all__ = ["Batch", "Conversation", "Visit", "collate", "encode", "group", "plan_visits"]
 
 NO_LOSS = -100
 
@@ -39,7 +39,7 @@ class Conversation:
 
     row_id: str
     key: str
-    """What it is drawn by: the row's `purpose/task`."""
+    """What it is drawn by: the row's `purpose/task/kind`, the kind left out where there is none."""
     ids: np.ndarray
     own: np.ndarray
 
@@ -84,7 +84,7 @@ def encode(row: SftRow, model: LoadedModel) -> Conversation | str:
         return "no_answer"
     if len(ids) + preset.image_tokens + 1 > preset.max_tokens:
         return "too_long"
-    key = f"{row.purpose}/{row.task}"
+    key = f"{row.purpose}/{row.task}/{row.kind}".rstrip("/")
     return Conversation(row.id, key, np.asarray(ids, np.int32), np.asarray(own, bool))
 
 
@@ -116,10 +116,23 @@ def _draw(
 ) -> tuple[Conversation, ...]:
     """Weighted draw without replacement: the `count` largest of u ** (1 / weight)."""
     ranked = [
-        (rng.random() ** (1 / max(weights.get(one.key, 1.0), 1e-6)), i)
+        (rng.random() ** (1 / max(weight_of(one.key, weights), 1e-6)), i)
         for i, one in enumerate(many)
     ]
     return tuple(many[i] for _, i in sorted(ranked, reverse=True)[:count])
+
+
+def weight_of(key: str, weights: Mapping[str, float]) -> float:
+    """Weight of `purpose/task/kind`: its own, else that of `purpose/task`, of `purpose`, else 1.
+
+    >>> weight_of("student/rec", {"student": 0.5}), weight_of("judge/rec", {"judge/rec": 2.0})
+    (0.5, 2.0)
+    """
+    while key:
+        if key in weights:
+            return weights[key]
+        key = key.rpartition("/")[0]
+    return 1.0
 
 
 def collate(
@@ -149,28 +162,15 @@ def collate(
             weight[b, start:end] = float(one.own.sum()) ** -length_power * one.own
     pictures = [open_image(images, visit.image.path) for visit in visits]
     return Batch(
-        *(torch.from_numpy(a) for a in (ids, labels, positions, segments, weight)),
+        input_ids=torch.from_numpy(ids),
+        labels=torch.from_numpy(labels),
+        position_ids=torch.from_numpy(positions),
+        segment_ids=torch.from_numpy(segments),
+        loss_weight=torch.from_numpy(weight),
         pixel_values=model.pixels(pictures),
         image_of=torch.arange(len(visits)),
         row_ids=[c.row_id for visit in visits for c in visit.conversations],
     )
-
-
-def visible(segment_ids: Tensor) -> Tensor:
-    """Who sees whom, [B, 1, T, T] float32 to add to attention scores.
-
-    0 where token i may look at token j, else minus a lot.
-
-    i sees j when j is not later and lies in the prefix or in i's own conversation. Padding sees
-    itself alone.
-    """
-    rows, tokens = segment_ids.shape
-    mine, theirs = segment_ids[:, :, None], segment_ids[:, None, :]
-    causal = torch.ones(tokens, tokens, dtype=torch.bool).tril()
-    allowed = causal & ((theirs == mine) | (theirs == 0)) & (theirs >= 0) & (mine >= 0)
-    allowed |= torch.eye(tokens, dtype=torch.bool)
-    mask = torch.zeros(rows, 1, tokens, tokens)
-    return mask.masked_fill(~allowed[:, None], torch.finfo(torch.float32).min)
 
 
 def group(

@@ -89,7 +89,7 @@ def train_clip(
             model, _varied(crops.pixels[chosen], draw), crops.labels[chosen], names, shared
         )
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         plan.step()

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 
 from genixer.data import ImageRef
 from genixer.errors import GenixerError
-from genixer.training.batch import Batch, Conversation, Visit, collate, plan_visits, visible
+from genixer.training import attention
+from genixer.training.attention import layout_of
+from genixer.training.batch import Batch, Conversation, Visit, collate, plan_visits
 
 if TYPE_CHECKING:
     from genixer.models.llava import LoadedModel
@@ -60,18 +62,24 @@ class Schedule(BaseModel):
     Twice as fast where the CPU has AMX.
     """
     weights: dict[str, float] = {}
-    """How often `purpose/task` is drawn against the others, default 1."""
+    """How often `purpose/task/kind` is drawn against the others, default 1."""
 
 
 def loss_of(model: LoadedModel, batch: Batch) -> tuple[Tensor, Tensor]:
     """Sum of weighted token losses and sum of weights, of one batch."""
+    language = model.model.model.language_model
+    usual = language.config._attn_implementation
+    language.set_attn_implementation(attention.NAME)
     hidden = model.model.model(
         input_ids=batch.input_ids,
         pixel_values=batch.pixel_values,
-        attention_mask=visible(batch.segment_ids),
+        # A mask in its final shape is passed on unread; `layout` says who sees whom.
+        attention_mask=torch.zeros(1, 1, 1, 1),
+        layout=layout_of(batch.segment_ids),
         position_ids=batch.position_ids,
         use_cache=False,
     ).last_hidden_state
+    language.set_attn_implementation(usual)
     # Position t predicts token t + 1. A conversation's first token is the user's, so no prediction
     # crosses over.
     targets, weight = batch.labels[:, 1:], batch.loss_weight[:, 1:]
