@@ -10,6 +10,11 @@ import pytest
 
 import genixer
 from genixer import cli
+from genixer.data import Box, ImageRef, Origin, Sample, Turn
+from genixer.pipeline.api import KINDS
+from genixer.registry import Entry
+from genixer.rows import encode_row
+from genixer.stages import STAGES
 from genixer.store.lock import RunLock
 
 Write = Callable[..., Path]
@@ -172,6 +177,58 @@ def test_help_lists_verbs_and_exit_codes(genixer_cli: Call) -> None:
     assert code == 0
     assert all(f"  {verb} " in out for verb in VERBS)
     assert "\n    5    the run folder belongs to other settings\n" in out
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_every_kind_of_plugin_is_listed(genixer_cli: Call, kind: str) -> None:
+    code, out, _ = genixer_cli("list", kind)
+    assert code == 0
+    assert len(out.splitlines()) > 1
+    assert out.startswith("name ")
+
+
+def test_samples_are_exported_with_the_formats_settings(
+    genixer_cli: Call, toy_config: Write, tmp_path: Path
+) -> None:
+    image = ImageRef("1.png", 200, 100, "ab12")
+    turns = (Turn("user", "Where?"), Turn("assistant", "<box>", (Box(0.0, 0.0, 1.0, 1.0),)))
+    sample = encode_row(Sample.of("rec", image, turns, Origin("x"))).decode()
+    copies = {"stage": "toy_samples", "with": {"sample": sample}}
+    folder = genixer.run(toy_config(copies=copies), out=tmp_path / "run").folder
+    out = tmp_path / "out.json"
+    found = genixer_cli("export", folder, "frame=unit", "decimals=1", "--out", out)
+    assert found == (0, f"{out}: 1 written\n", "")
+    assert "[0.0,0.0,1.0,1.0]" in out.read_text()
+    code, text, _ = genixer_cli("export", folder, "--out", out, "--json")
+    assert json.loads(text)["counts"]["written"] == 1
+    code, _, err = genixer_cli("export", folder, "fram=unit", "--out", out)
+    assert code == 2
+    assert "did you mean frame" in err
+
+
+def test_a_report_is_shown_and_made_again(
+    genixer_cli: Call, toy_config: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Entry("genixer_toys:Page", "stands in for the page")
+    monkeypatch.setitem(STAGES._own, "report", page)
+    config = toy_config(page={"stage": "report", "from": ["total"]})
+    expected = f"2 lines\nin short\n\nReport: {tmp_path}/run/page/files/index.html\n"
+    assert genixer_cli("run", config, "--out", tmp_path / "run")[1].endswith(f"\n\n{expected}")
+    assert genixer_cli("report", tmp_path / "run")[:2] == (0, expected)
+
+
+def test_on_a_terminal_there_are_bars(
+    genixer_cli: Call, toy_config: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handlers = list(logging.getLogger().handlers)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    try:
+        code, out, err = genixer_cli("run", toy_config(), "--out", tmp_path / "run")
+    finally:
+        logging.getLogger().handlers[:] = handlers
+    assert code == 0
+    assert "numbers: 30 in = 30 kept" in err
+    assert out.startswith("step ")
 
 
 def test_the_version_is_the_packages(genixer_cli: Call) -> None:

@@ -162,6 +162,10 @@ def export(
         str, typer.Argument(metavar="RUN_OR_SHARDS", help="Run, step folder, or file of rows.")
     ],
     out: Annotated[str, typer.Option(help="Where to write.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="The format's own settings: frame=unit"),
+    ] = None,
     format: Annotated[str, typer.Option(help="One of `genixer list formats`.")] = "llava",
     step: Annotated[
         str | None, typer.Option(help="Step of the run; the last one that kept samples by default.")
@@ -170,9 +174,11 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write samples in a published format."""
+    from genixer.config import parse_override
     from genixer.pipeline.api import export as export_samples
 
-    counts = export_samples(source, out, format=format, step=step, images=images)
+    own = dict(map(parse_override, settings or ()))
+    counts = export_samples(source, out, format=format, step=step, images=images, settings=own)
     if as_json:
         _print_json({"out": out, "counts": counts})
     else:
@@ -241,10 +247,17 @@ def _progress() -> Progress:
     if not sys.stderr.isatty():
         return LineProgress()
     from rich.console import Console
+    from rich.highlighter import NullHighlighter
     from rich.logging import RichHandler
 
     console = Console(stderr=True)
-    handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False)
+    handler = RichHandler(
+        console=console,
+        show_time=False,
+        show_level=False,
+        show_path=False,
+        highlighter=NullHighlighter(),
+    )
     logging.getLogger().handlers[:] = [handler]
     return TerminalProgress(console)
 

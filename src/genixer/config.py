@@ -21,6 +21,7 @@ __all__ = [
     "environment_workers",
     "load_config",
     "parse_config",
+    "parse_override",
     "runs_folder",
     "settings_errors",
     "shipped_configs",
@@ -183,16 +184,25 @@ def _find(config: str | Path) -> Path:
     raise ConfigError(f"no config file {str(config)!r} and no shipped config of that name; {hint}")
 
 
-def _override(value: dict[str, Any], override: str, source: YamlSource) -> None:
-    """Set one dotted key of `value`; keys on the way must exist, except below `with`."""
+def parse_override(override: str) -> tuple[str, Any]:
+    """Key and value of one `key=value`; the value is YAML.
+
+    >>> parse_override("steps.mix.with.size=50")
+    ('steps.mix.with.size', 50)
+    """
     dotted, sign, text = override.partition("=")
     if not sign or not dotted:
         raise ConfigError(f"override {override!r} is not key=value, as in seed=7")
     try:
         # A reference to a step is plain text, although YAML reserves the sign.
-        new = text if text.startswith("@") else yaml.safe_load(text)
+        return dotted, text if text.startswith("@") else yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"override {override!r}: {text!r} is not a YAML value") from error
+
+
+def _override(value: dict[str, Any], override: str, source: YamlSource) -> None:
+    """Set one dotted key of `value`; keys on the way must exist, except below `with`."""
+    dotted, new = parse_override(override)
     path: tuple[Key, ...] = ()
     here: Any = value
     for key in dotted.split(".")[:-1]:

@@ -23,6 +23,7 @@ SMALL = [
     "steps.decode.rows_per_shard=8",
     "steps.rules.rows_per_shard=8",
     "steps.rules.with.block=8",
+    "steps.mix.rows_per_shard=32",
 ]
 POINTS = 20
 """SIGKILLs to survive."""

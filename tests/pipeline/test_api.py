@@ -3,6 +3,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 import genixer
 from genixer.data import ImageRef, Origin, Sample, Turn, encode_row
@@ -15,12 +16,21 @@ CAT = ImageRef("cat.png", 64, 64, "ab12")
 SAMPLE = Sample.of("rec", CAT, (Turn("user", "Where?"), Turn("assistant", "There.")), Origin("x"))
 
 
+class LinesSettings(BaseModel):
+    indent: int | None = None
+
+
 class Lines:
     """A format as simple as can be."""
 
+    Settings = LinesSettings
+
+    def __init__(self, settings: LinesSettings) -> None:
+        self.settings = settings
+
     def write(self, samples: Iterable[Sample], out: Path, images: Path) -> dict[str, int]:
         rows = [{"id": one.id, "images": str(images)} for one in samples]
-        out.write_text(json.dumps(rows))
+        out.write_text(json.dumps(rows, indent=self.settings.indent))
         return {"samples": len(rows)}
 
 
@@ -38,7 +48,7 @@ def folder(toy_config: Write, tmp_path: Path) -> Path:
     return genixer.run(toy_config(copies=copies), out=tmp_path / "run").folder
 
 
-def exported(source: Path, **options: str) -> object:
+def exported(source: Path, **options: object) -> object:
     out = source.parent / "out.json"
     counts = genixer.export(source, out, format="lines", **options)
     assert counts == {"samples": 1}
@@ -50,6 +60,8 @@ def test_the_last_step_that_keeps_samples_is_exported(folder: Path, formats: Non
     assert exported(folder) == [{"id": SAMPLE.id, "images": images}]
     assert exported(folder, step="copies") == exported(folder)
     assert exported(folder / "copies") == exported(folder)
+    assert exported(folder) == exported(folder, settings={"indent": 1})
+    assert "\n" in (folder.parent / "out.json").read_text()
 
 
 def test_a_file_of_rows_is_exported(folder: Path, formats: None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,7 @@ def export(
     format: str = "llava",
     step: str | None = None,
     images: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> dict[str, int]:
     """Write samples in a published format, and say how many of what were written.
 
@@ -98,8 +99,10 @@ def export(
         format: name of a format (`list_plugins("formats")`).
         step: which step of the run; by default the last one that kept samples.
         images: image root; a run knows its own.
+        settings: the format's own, such as the frame of its boxes.
     """
-    writer = registry("formats").load(format)()
+    formats = registry("formats")
+    writer = formats.load(format)(formats.settings(format, settings or {}))
     place = Path(source)
     if place.is_file():
         samples: Iterator[Sample] = _samples_in_file(place)

@@ -240,7 +240,8 @@ class UnitWriter:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     made.add(target.parent)
                 source.replace(target)
-        sync_folder(self._folder.root)
+        if moves:
+            sync_folder(self._folder.root)
         write_stored(self._folder.receipt(self._unit), receipt)
 
     def _retract(self, receipt: Receipt) -> None:
