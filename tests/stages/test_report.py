@@ -295,6 +295,17 @@ def test_models_that_saw_the_same_share_a_line(run: Run) -> None:
     ]
 
 
+def test_weights_that_say_what_they_had_seen_come_first(run: Run) -> None:
+    start = run.root / "weights"
+    start.mkdir()
+    (start / "model.safetensors").touch()
+    (start / "seen.json").write_text('{"rows": {"world/dense_caption": 900}, "start": "new:tiny"}')
+    seen = encode_row({"rows": {"vqav2/common_vqa": 40}, "start": str(start)})
+    student = run.add("student", "train", 0, fill_with(files={"seen.json": seen}))
+    text = (run.report({"models": (student,)}) / "summary.txt").read_text()
+    assert text.index("world 900") < text.index("student") < text.index("vqav2 40")
+
+
 def test_openmoji_is_named_where_the_embedded_world_is_shown(run: Run) -> None:
     assert "OpenMoji" in (run.report(whole_run(run)) / "index.html").read_text()
     assert "OpenMoji" not in (run.report({}) / "index.html").read_text()

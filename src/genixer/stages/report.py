@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +14,7 @@ from genixer.data import Measured, Sample, content_id, decode_row
 from genixer.errors import ConfigError
 from genixer.evaluation.ablation import Run, arm_and_seed, main_metrics
 from genixer.evaluation.base import Prediction, ScoreFile
+from genixer.models.base import model_files
 from genixer.report.card import card
 from genixer.report.gallery import GalleryBuilder
 from genixer.report.model import Curve, Ledger, Page, PrecisionRow, Seen, Students
@@ -164,7 +165,16 @@ def _seen(step: Step, history: Sequence[Manifest]) -> list[Seen]:
         if key in found:
             seen = msgspec.structs.replace(seen, step=f"{found[key].step}, {one.step}")
         found[key] = seen
-    return list(found.values())
+    return [*_seen_before(found.values()), *found.values()]
+
+
+def _seen_before(trained: Iterable[Seen]) -> Iterator[Seen]:
+    """What the weights had seen that no step of the run made, where they say so."""
+    for start in dict.fromkeys(one.start for one in trained):
+        for folder in model_files(start):
+            seen = read_seen(f"{start} (before this run)", folder)
+            if seen:
+                yield seen
 
 
 def _curves(step: Step, history: Sequence[Manifest]) -> Iterator[Curve]:
