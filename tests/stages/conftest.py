@@ -76,6 +76,12 @@ Run = Callable[..., MemoryStep]
 
 
 @pytest.fixture
+def memory_step(tmp_path: Path) -> Callable[..., MemoryStep]:
+    """`memory_step(rows)` is a finished step that kept these records."""
+    return lambda rows: MemoryStep("before", "any", tmp_path, [encode_row(row) for row in rows])
+
+
+@pytest.fixture
 def run_stage(tmp_path: Path) -> Run:
     """`run_stage(stage, rows, name=.., shard=.., images=..)` gives the finished step.
 

@@ -29,10 +29,16 @@ def small_preset() -> Preset:
             "image_tokens": 4,
             "max_tokens": 64,
             "vision": {"image_size": 32, "widths": [4, 8, 8, 16], "hidden_size": 16},
-            "text": {**tiny.text, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-                     "num_attention_heads": 2, "num_key_value_heads": 2},
+            "text": {
+                **tiny.text,
+                "hidden_size": 32,
+                "intermediate_size": 48,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 2,
+                "num_key_value_heads": 2,
+            },
         }
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -98,8 +104,9 @@ def masked_logits(model: LoadedModel, batch) -> torch.Tensor:
 
 def test_conversation_sees_prefix_and_itself_and_never_its_neighbour(model, pictures):
     batch = collate(visits_of(model, together=True), model, pictures, 0.5)
-    total, weight = loss_of(model, batch)
-    logits = masked_logits(model, batch)[:, :-1]
+    with torch.no_grad():
+        total, weight = loss_of(model, batch)
+    logits = masked_logits(model, batch)[:, :-1].detach()
     losses = torch.nn.functional.cross_entropy(
         logits.transpose(1, 2), batch.labels[:, 1:], reduction="none", ignore_index=-100
     )

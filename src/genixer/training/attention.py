@@ -9,6 +9,7 @@ Letters: B rows, T tokens, H heads, D features a head, P prefix tokens, M conver
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,8 +21,6 @@ __all__ = ["NAME", "Layout", "layout_of"]
 NAME = "shared_prefix"
 _BUCKETS = (16, 24, 32, 64)
 """Conversations are padded to the longest of their bucket, not to the longest of all."""
-
-_attend = nn.functional.scaled_dot_product_attention
 
 
 @dataclass(frozen=True)
@@ -92,20 +91,26 @@ def shared_prefix_attention(
         raise ValueError("shared_prefix attention needs a layout")
     # Under autocast the rotation leaves query and key in float32.
     query, key = query.to(value.dtype), key.to(value.dtype)
+    # Fewer key heads than query heads share them in groups.
+    attend = partial(
+        nn.functional.scaled_dot_product_attention,
+        scale=scaling,
+        enable_gqa=key.shape[1] != query.shape[1],
+    )
     rows, heads, tokens, size = query.shape
     p = layout.prefix
-    flat = [x.transpose(1, 2).reshape(rows * tokens, heads, size) for x in (query, key, value)]
-    head = _attend(query[:, :, :p], key[:, :, :p], value[:, :, :p], is_causal=True, scale=scaling)
+    flat = [x.transpose(1, 2).reshape(rows * tokens, -1, size) for x in (query, key, value)]
+    head = attend(query[:, :, :p], key[:, :, :p], value[:, :, :p], is_causal=True)
     places = [torch.arange(rows * tokens).view(rows, tokens)[:, :p].flatten()]
     parts = [head.transpose(1, 2).flatten(0, 1)]
     for bucket in layout.buckets:
         q, k, v = (x[bucket.index].transpose(1, 2) for x in flat)
         k = torch.cat([key[bucket.row, :, :p], k], dim=2)
         v = torch.cat([value[bucket.row, :, :p], v], dim=2)
-        seen = _attend(q, k, v, attn_mask=bucket.mask, scale=scaling).transpose(1, 2)
+        seen = attend(q, k, v, attn_mask=bucket.mask).transpose(1, 2)
         places.append(bucket.index[bucket.valid])
         parts.append(seen[bucket.valid])
-    out = torch.zeros_like(flat[2]).index_copy(0, torch.cat(places), torch.cat(parts))
+    out = torch.zeros_like(flat[0]).index_copy(0, torch.cat(places), torch.cat(parts))
     return out.view(rows, tokens, heads, size), None
 
 
