@@ -26,8 +26,11 @@ demo: $(VENV)/.train-installed  ## install, then the four steps end to end into 
 study: $(VENV)/.train-installed  ## the long form of the demo: more steps, more seeds
 	@$(BIN)/genixer run study
 
-base: $(VENV)/.train-installed  ## train the shipped base and start weights anew into runs/base
+base: $(VENV)/.train-installed  ## train the shipped weights anew (runs/base) and put them into the package
 	@$(BIN)/genixer run base
+	@for model in base start clip; do \
+		install -D -m 644 -t src/genixer/models/weights/$$model \
+			runs/base/$$model/files/model/* runs/base/$$model/files/log.jsonl; done
 
 test: $(VENV)/.dev-installed static all-tests  ## install, then every check and every test
 

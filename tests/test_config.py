@@ -129,3 +129,18 @@ def test_the_environment_says_where_and_how_many(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("GENIXER_RUNS")
     assert environment_workers() is None
     assert runs_folder() == Path("runs")
+
+
+def test_a_config_may_extend_another_with_changes(tmp_path):
+    path = tmp_path / "more.yaml"
+    path.write_text("extends: smoke\nname: more\nset: [seed=11]\n", encoding="utf-8")
+    config = load_config(path, ["workers=0"])
+    assert (config.name, config.seed, config.workers) == ("more", 11, 0)
+    assert config.steps.keys() == load_config("smoke").steps.keys()
+
+
+def test_a_config_that_extends_another_says_how_to_write_changes(tmp_path):
+    path = tmp_path / "more.yaml"
+    path.write_text("extends: smoke\nseed: 11\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"more\.yaml:2: seed.*a line of set"):
+        load_config(path)

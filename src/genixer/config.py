@@ -129,9 +129,29 @@ def load_config(config: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
     """
     path = _find(config)
     value, source = read_yaml(path)
+    if "extends" in value:
+        value, source = _extended(value, source)
     for override in overrides:
         _override(value, override, source)
     return parse_config(value, source)
+
+
+def _extended(value: dict[str, Any], source: YamlSource) -> tuple[dict[str, Any], YamlSource]:
+    """Another config under a new name, with changes: keys `extends`, `name` and `set`.
+
+    `set` holds `key=value` texts, as on the command line.
+    """
+    for key in value:
+        if key not in ("extends", "name", "set"):
+            raise ConfigError(
+                f"{source.where((key,))}: a config that extends another has extends, name and set "
+                "only; write the change as a line of set"
+            )
+    base, base_source = read_yaml(_find(str(value["extends"])))
+    base["name"] = value.get("name", base.get("name"))
+    for override in value.get("set", ()):
+        _override(base, str(override), base_source)
+    return base, base_source
 
 
 def parse_config(value: Mapping[str, Any], source: YamlSource) -> RunConfig:
