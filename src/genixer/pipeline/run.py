@@ -124,6 +124,7 @@ def execute(
     with RunLock(plan.run):
         check_unchanged(plan)
         plan.digests.save()
+        (plan.run / "errors.log").unlink(missing_ok=True)  # it tells of the latest run alone
         write_run(config, plan)
         for step in plan.steps:
             shutil.rmtree(step.folder.scratch, ignore_errors=True)
