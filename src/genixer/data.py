@@ -289,9 +289,9 @@ class Request(Record, frozen=True):
     def of(
         cls, image: ImageRef, task: str, mode: str, draw: int, prompt: str, sampling: Sampling
     ) -> Request:
-        """Build a request; its id leaves prompt and sampling out.
+        """Build a request.
 
-        Since they follow from the id and the run's seed.
+        Its id leaves prompt and sampling out, since they follow from the id and the run's seed.
         """
         return cls(
             content_id("request", image.sha256, task, mode, draw),
@@ -305,9 +305,9 @@ class Request(Record, frozen=True):
 
 
 class Completion(Record, frozen=True):
-    """What came back: `logprobs` are natural logs, raw.
+    """What came back for a request.
 
-    Before temperature, top-k, top-p, one per generated token.
+    `logprobs` are natural logs, raw (before temperature, top-k and top-p), one per generated token.
 
     `finish` is `stop` (end token; it is in `token_ids`), `length` or `error`.
     """
@@ -335,9 +335,9 @@ class Generation(Record, frozen=True):
 
 
 class Verdict(Record, frozen=True):
-    """A filter's word on one sample: `reason` is snake_case and empty when kept.
+    """A filter's word on one sample.
 
-    `score` has the filter's own range.
+    `reason` is snake_case and empty when kept; `score` has the filter's own range.
     """
 
     keep: bool
@@ -346,9 +346,9 @@ class Verdict(Record, frozen=True):
 
 
 class Rejected(Record, frozen=True):
-    """A well-formed row that a rule refused, whole.
+    """A well-formed row that a rule refused.
 
-    With the rule's name and every score known by then.
+    The whole row, the rule's name, and every score known by then.
     """
 
     id: str

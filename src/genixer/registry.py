@@ -25,9 +25,9 @@ GROUP = "genixer.plugins"
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One line of a table: where the class is.
+    """One line of a table.
 
-    `module:Class`, one line about it, licence and capability if any.
+    Where the class is (`module:Class`), a line about it, licence and capability if any.
     """
 
     target: str

@@ -1,6 +1,6 @@
 """What a backbone is to the rest of the project.
 
-Ids in, pixels in, text out, and which frame its boxes are in.
+Ids and pixels go in, text comes out, and a preset says in which frame its boxes are.
 
 Letters for tensor axes, here and in `training`: B rows, T tokens, N images, H, W px, D features, V
 vocabulary.
@@ -40,7 +40,7 @@ class Prompt(BaseModel):
 class Preset(BaseModel):
     """A backbone's fixed choices.
 
-    Kept beside its weights so that training and generation cannot disagree.
+    They are kept beside its weights, so that training and generation cannot disagree.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,6 +1,4 @@
-"""LLaVA backbones: `LlavaForConditionalGeneration` with its tokenizer.
-
-Pixels and prompt kept in one place.
+"""LLaVA backbones: model, tokenizer, pixels and prompt in one place.
 
 The same code builds the tiny preset and, from a preset of its own, LLaVA-1.5: an image prefix, a
 two-layer GELU projector, a Llama decoder. A model folder holds `model.safetensors`, `config.json`,
@@ -80,10 +78,7 @@ class LoadedModel:
         return [self.begin_id, *[self.image_id] * self.preset.image_tokens]
 
     def turns(self, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
-        """Ids of a conversation after the image prefix.
-
-        And for each whether it is the assistant's own (trained on).
-        """
+        """Ids of a conversation, and for each whether it is the assistant's own (trained on)."""
         ids: list[int] = []
         own: list[bool] = []
         for message in messages:
@@ -145,10 +140,7 @@ def _squared(image: Image, side: int, colour: tuple[int, int, int]) -> Image:
 
 
 def create(preset: Preset, tokenizer: PreTrainedTokenizerFast, seed: int) -> LoadedModel:
-    """A new model of `preset` with random weights drawn from `seed`.
-
-    Reads with `tokenizer`.
-    """
+    """A new model of `preset` that reads with `tokenizer`, its weights drawn from `seed`."""
     vocabulary = tokenizer.get_vocab()
     text = LlamaConfig(
         vocab_size=len(tokenizer),

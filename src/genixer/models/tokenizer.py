@@ -1,6 +1,6 @@
 """A byte-level tokenizer for small models.
 
-Whole words, one token a printed coordinate, and any other text in bytes.
+It knows whole words, one token for each printed coordinate, and any other text in bytes.
 """
 
 from __future__ import annotations

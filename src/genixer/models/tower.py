@@ -16,9 +16,9 @@ __all__ = ["ConvTower", "ConvTowerConfig"]
 
 
 class ConvTowerConfig(PretrainedConfig):
-    """Shape of a `ConvTower`: `image_size` S in px.
+    """Shape of a `ConvTower`.
 
-    A multiple of 16, `widths` of its four scales, `hidden_size` D.
+    `image_size` S in px, a multiple of 16; `widths` of its four scales; `hidden_size` D.
     """
 
     model_type = "genixer_conv_tower"
@@ -91,10 +91,7 @@ class ConvTower(PreTrainedModel):
             nn.init.normal_(self.position, std=0.5)
 
     def train(self, mode: bool = True) -> ConvTower:
-        """Switch modes, but keep batch statistics as they are unless they are being learned.
-
-        `learn_statistics`.
-        """
+        """Switch modes; batch statistics stay fixed unless `learn_statistics` is set."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -109,10 +106,7 @@ class ConvTower(PreTrainedModel):
     """
 
     def forward(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutput:
-        """Cells of [N, 3, S, S] images, values about -2 to 2, as `last_hidden_state` [N, G*G.
-
-        D].
-        """
+        """Cells [N, G*G, D] of images [N, 3, S, S] with values about -2 to 2."""
         cells = self.body(pixel_values).flatten(2).transpose(1, 2)
         features = self.mix(cells + self.position)
         return BaseModelOutput(last_hidden_state=features, hidden_states=(features,))

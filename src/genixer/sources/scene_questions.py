@@ -1,4 +1,4 @@
-"""What can be asked about a scene, in plain English, and what is true.
+"""What can be asked about a scene in plain English, and what is true of it.
 
 One table serves asking and checking.
 
@@ -51,9 +51,9 @@ Nobody is asked.
 
 
 class Asked(NamedTuple):
-    """A question with its true answer, its kind.
+    """A question with its true answer.
 
-    A key of `FORMS` and wrong answers of the same sort.
+    `kind` is a key of `FORMS`; `wrong` are wrong answers of the same sort.
     """
 
     kind: str
@@ -90,7 +90,7 @@ def _compare(first: float, second: float, words: tuple[str, str]) -> str | None:
 def answer_to(kind: str, scene: Scene, a: str = "", b: str = "") -> str | None:
     """The true answer, or None where the question has none in this scene.
 
-    No such thing, or more than one.
+    It has none when there is no such thing, or more than one.
     """
     if kind == "total":
         return str(len(scene.things))
@@ -147,10 +147,7 @@ def absent_names(scene: Scene, rng: random.Random, count: int) -> list[str]:
 
 
 def ask_all(scene: Scene, rng: random.Random) -> Iterator[Asked]:
-    """Every sensible question about `scene` but existence.
-
-    Counts, colours, sides, heights, background, total.
-    """
+    """Every sensible question about `scene` but whether something is there."""
     here = sorted(names_in(scene))
     for a in here:
         yield from _asked("count", scene, rng, a)
@@ -169,9 +166,9 @@ def ask_all(scene: Scene, rng: random.Random) -> Iterator[Asked]:
 
 
 def ask_existence(scene: Scene, rng: random.Random) -> Iterator[tuple[Asked, str]]:
-    """Balanced yes/no questions with the split they belong to.
+    """Balanced yes/no questions, each with the split it belongs to.
 
-    Every "yes" has a "no", hard ("adversarial") or easy ("random").
+    To every "yes" there is a "no": a hard one ("adversarial") or an easy one ("random").
     """
     present = sorted({thing.name for thing in scene.things})
     kinds = {thing.kind for thing in scene.things if thing.color}
@@ -186,7 +183,7 @@ def ask_existence(scene: Scene, rng: random.Random) -> Iterator[tuple[Asked, str
 def expressions(scene: Scene, thing: Thing) -> list[str]:
     """Expressions that fit `thing` and nothing else in the scene, the plainest first.
 
-    Empty where none does.
+    There are none where no words tell it from its twins.
 
     A twin is told apart by its side when the two are clearly left and right of each other.
     """

@@ -1,7 +1,5 @@
 """What is true of a generated sample, by the exact record of its scene.
 
-Right, wrong, or not covered.
-
 The checker reads question and answer with the same forms the embedded world asks in
 (`scene_questions.FORMS`). A question it cannot read is `unknown`, never guessed.
 """
@@ -29,9 +27,9 @@ RIGHT_IOU = 0.5
 
 
 class Truth(msgspec.Struct, frozen=True):
-    """Verdict on a sample; `kind` is what was asked.
+    """Verdict on a sample.
 
-    A key of `FORMS`, `rec` or `reg`, `true_turns` the sample set right.
+    `kind` is what was asked (a key of `FORMS`, `rec` or `reg`), `true_turns` the sample set right.
 
     `true_turns` is empty where the truth has no answer to give (no such thing, or several).
     """
@@ -95,9 +93,9 @@ def check(sample: Sample, scene: Scene) -> Truth:
 def _judge(
     kind: str, question: Turn, answer: Turn, said: str, true: str | None, right: str
 ) -> Truth:
-    """Verdict of a text answer: `said` is its gist.
+    """Verdict of a text answer.
 
-    `right` the full text a true answer would have.
+    `said` is its gist, `right` the full text that a true answer would have.
     """
     if true is None:
         return Truth("wrong", kind, "the question has no answer in this picture")
@@ -154,7 +152,7 @@ def _one_present(options: dict[str, str], scene: Scene) -> str | None:
 def _named(expression: str, scene: Scene) -> list[Thing]:
     """Things an expression means.
 
-    By name or kind, a leading "left" or "right" choosing among twins.
+    It names them by name or kind, a leading "left" or "right" choosing among twins.
     """
     side, _, rest = expression.partition(" ")
     if side in ("left", "right") and rest:

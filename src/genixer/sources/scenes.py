@@ -1,6 +1,4 @@
-"""The embedded world: pictures composed of named drawings, with exact boxes, colours.
-
-Counts and relations.
+"""The embedded world: pictures composed of named drawings, with exact truth.
 
 It stands in for a photo collection where none can be had. A *pool* is a set of scenes drawn from
 one distribution: which backgrounds, how large and how many objects, whether they are turned. Scene
@@ -28,9 +26,9 @@ LONG_SIDE_PX = 256
 
 
 class Look(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Distribution of a pool. `objects` and `size` are inclusive ranges.
+    """Distribution of a pool.
 
-    `size` is an object's longer side as a share of 256 px.
+    `objects` and `size` are inclusive ranges; sizes are longer sides as shares of 256 px.
 
     `kinds` limits the classes (empty = all), `tilt` is the largest rotation in degrees, `mirror`
     the share of flipped objects, `twins` how likely a further object repeats one that is already
@@ -47,9 +45,9 @@ class Look(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Thing(msgspec.Struct, frozen=True):
-    """An object in a scene: its `name` ("red book"), `kind`, `color` and pixel `box`.
+    """An object in a scene: its `name` ("red book"), `kind`, `color` and `box`.
 
-    X0, y0, x1, y1 of visible ink.
+    The box is (x0, y0, x1, y1) in px, of what can be seen.
     """
 
     name: str
@@ -103,10 +101,7 @@ def compose(seed: int, pool: str, index: int, look: Look) -> Scene:
 
 
 def _names(rng: random.Random, look: Look) -> list[str]:
-    """Names of the objects to place, some of them twice.
-
-    Some as another colour of the same kind.
-    """
+    """Names of the objects to place; some come twice, or in another colour."""
     kinds = look.kinds or KINDS
     names: list[str] = []
     for _ in range(rng.randint(*look.objects)):

@@ -28,9 +28,9 @@ R = TypeVar("R")
 
 
 class StageSettings(BaseModel):
-    """Settings of one stage: the `with:` block of a step. Unknown keys are errors.
+    """Settings of one stage: the `with:` block of a step.
 
-    Every field has one line of help.
+    Unknown keys are errors; every field has one line of help.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,9 +51,9 @@ class StepOutput(Protocol):
 
     @property
     def counts(self) -> Mapping[str, Any]:
-        """The manifest's ledger: `in`, `kept`, `rejected` (by reason), `quarantined`.
+        """The manifest's ledger.
 
-        By reason.
+        `in`, `kept`, `rejected` (by reason) and `quarantined` (by reason).
         """
         ...
 
@@ -87,9 +87,9 @@ class Step:
     """Run folder."""
 
     def resolve(self, reference: str) -> Path:
-        """Path for `@step/some/file` (inside that step's files) or an ordinary path.
+        """Path that `reference` means.
 
-        Relative to the working folder.
+        `@step/some/file` lies inside that step's files; others are relative to the working folder.
         """
         if not reference.startswith("@"):
             return Path(reference)
@@ -129,9 +129,9 @@ class Step:
 
 
 class FileWriter(Protocol):
-    """Where a step puts files. They appear all at once, with digests.
+    """Where a step puts files.
 
-    When the unit of work is committed.
+    They appear all at once, with digests, when the unit of work is committed.
     """
 
     def file(self, path: str, data: bytes) -> None:
@@ -139,10 +139,7 @@ class FileWriter(Protocol):
         ...
 
     def adopt(self, folder: Path, path: str = "") -> None:
-        """Move every file below `folder`.
-
-        A scratch folder of the caller to `path` below the step's `files` folder.
-        """
+        """Move every file of a scratch folder to `path` below the step's `files` folder."""
         ...
 
     def scratch(self) -> Path:
@@ -182,9 +179,9 @@ class Estimate(msgspec.Struct, frozen=True):
 
 
 class Stage(ABC):
-    """One kind of step. Subclasses set the class variables and `process`.
+    """One kind of step.
 
-    The other hooks do nothing by default.
+    Subclasses set the class variables and `process`; the other hooks do nothing by default.
     """
 
     name: ClassVar[str]
@@ -212,10 +209,7 @@ class Stage(ABC):
         raise NotImplementedError(f"stage {self.name} has {count} items but no process()")
 
     def finish(self, step: Step, out: FileWriter, rows: StepOutput) -> None:  # noqa: B027
-        """Once, after the shards: make files from the step's own `rows`.
-
-        Weights, scores, a page.
-        """
+        """Once, after the shards: make files (weights, scores) from the step's own `rows`."""
 
     def external(self) -> list[Path]:
         """Files outside the run that the result depends on.

@@ -1,7 +1,4 @@
-"""Measures samples against the exact truth of the embedded world.
-
-For the report, never for the filter.
-"""
+"""Measures samples by the exact truth: for the report, never for the filter."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ class _Truths:
 class MeasureStage(Stage):
     """Gives every sample of role `rows` a verdict.
 
-    Roles `world` (truth) and `kept` (what the filters left) are needed.
+    It needs the roles `world` (the truth) and `kept` (what the filters left).
 
     A kept row is `Measured`. Files: `precision.json` (right, wrong and unknown by task, for all
     rows and for kept ones).

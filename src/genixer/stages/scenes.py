@@ -1,7 +1,4 @@
-"""Draws the embedded world to disk.
-
-Picture files and annotation files a source can read, and the truth, kept aside.
-"""
+"""Draws the embedded world to disk: pictures, annotation files, and the truth, kept aside."""
 
 from __future__ import annotations
 
@@ -69,9 +66,9 @@ class ScenesSettings(StageSettings):
 
 
 class ScenesStage(Stage):
-    """Pools of scenes; a kept row is the exact truth about one picture.
+    """Pools of scenes; a kept row (`Scene`) is the exact truth about one picture.
 
-    `Scene`, read by `measure` and nobody else.
+    `measure` and `correct` read it, and nobody else.
 
     Files: `<pool>/images/000012.jpg`, and for annotated pools `<pool>/annotations/*` in the layouts
     of VQAv2, POPE, A-OKVQA, LLaVA-Instruct and RefCOCO JSON.

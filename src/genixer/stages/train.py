@@ -1,7 +1,4 @@
-"""Step 3: training text to weights.
-
-The same stage makes the base, the generator and every student.
-"""
+"""Step 3: training text to weights, for the base, the generator and every student."""
 
 from __future__ import annotations
 
@@ -83,9 +80,9 @@ class TrainSettings(StageSettings):
 
 
 class TrainStage(Stage):
-    """Trains on rows of role `rows` (SftRow).
+    """Trains on the rows (`SftRow`) of role `rows`.
 
-    Role `regions` (Sample, dense captions) teaches the tower first.
+    Role `regions` (samples of dense captions) teaches the tower first.
     A new model learns its words from the rows of role `words`, or from its own.
 
     Files: `model/` (weights, tokenizer, preset), `log.jsonl` (loss by step), `seen.json` (rows by

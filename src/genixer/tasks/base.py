@@ -32,7 +32,7 @@ Purpose = Literal["generator", "student", "judge"]
 class Canvas(msgspec.Struct, frozen=True):
     """What coordinates in text mean.
 
-    The `frame`, how many `decimals` are printed, the image's `width` and `height` in px.
+    Their `frame`, how many `decimals` are printed, the image's `width` and `height` in px.
 
     >>> Canvas("padded_square", 2, 640, 480).step
     0.01
@@ -70,7 +70,7 @@ class Task(Protocol):
     def ask(self, rng: random.Random, mode: Mode) -> str:
         """Instruction to a generator.
 
-        A general line, and in mode `specific` the task's line after a newline.
+        It is a general line, and in mode `specific` the task's line after a newline.
         """
         ...
 

@@ -1,6 +1,4 @@
-"""From conversations to tensors.
-
-An image prefix shared by independent conversations about that image.
+"""From conversations to tensors: one image prefix, many conversations about that image.
 
 Letters: B rows (one image each), T tokens, N images. A row is `[image prefix][conversation
 1][conversation 2]...`; a conversation sees the prefix and itself, and its positions restart after
@@ -34,7 +32,7 @@ NO_LOSS = -100
 class Conversation:
     """One tokenised conversation.
 
-    `ids`, and `own[i]` true where token i is the assistant's (its loss counts).
+    `own[i]` is true where token i of `ids` is the assistant's: its loss counts.
     """
 
     row_id: str
@@ -54,7 +52,7 @@ class Visit:
 
 @dataclass
 class Batch:
-    """Tensors of one step. Loss = sum of weighted token losses / sum of weights.
+    """Tensors of one step; loss = sum of weighted token losses / sum of weights.
 
     `input_ids` [B, T] int64; `labels` [B, T], -100 where there is no loss; `position_ids` [B, T];
     `segment_ids` [B, T]: 0 the shared prefix, 1.. the conversations, -1 padding; `loss_weight` [B,
@@ -72,9 +70,9 @@ class Batch:
 
 
 def encode(row: SftRow, model: LoadedModel) -> Conversation | str:
-    """The row's tokens, or the reason it cannot be trained on.
+    """The row's tokens, or why it cannot be trained on.
 
-    `frame_mismatch`, `no_answer` or `too_long`.
+    The reasons are `frame_mismatch`, `no_answer` and `too_long`.
     """
     preset = model.preset
     if (row.frame, row.decimals) != (preset.frame, preset.decimals):
@@ -94,9 +92,9 @@ def plan_visits(
     weights: Mapping[str, float],
     seed: int,
 ) -> Iterator[Visit]:
-    """Endless visits: images in a new order each round.
+    """Endless visits: images in a new order each round, with some of their conversations.
 
-    Each with up to `per_visit` of its conversations.
+    A visit has up to `per_visit` of them.
 
     Conversations are drawn without replacement, a conversation of key k as if it stood there
     `weights[k]` times (default 1). Depends on the arguments alone.

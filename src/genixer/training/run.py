@@ -1,7 +1,4 @@
-"""The training loop: answer tokens only, one optimiser.
-
-A loss that is a number or the run stops.
-"""
+"""The training loop: loss on answers only, and a stop when it is not a number."""
 
 from __future__ import annotations
 
@@ -143,7 +140,7 @@ def train(
 def rate(step: int, schedule: Schedule) -> float:
     """Share of the peak learning rate at `step` (from 1).
 
-    Linear warm-up, then cosine down to a twentieth.
+    It rises linearly, then falls as a cosine to a twentieth.
 
     >>> rate(50, Schedule(steps=100, warmup=0.5)), round(rate(100, Schedule(steps=100)), 2)
     (1.0, 0.05)

@@ -1,6 +1,6 @@
 """First lessons of a vision tower and its projector.
 
-In every cell, which object, and where its corners are.
+They say for every cell which object covers it, and where that object's corners are.
 
 A cell is taught to look like the words that name what covers it: its projected vector is scored
 against the language model's own word vectors. A question's words then find their cells by likeness,
@@ -30,10 +30,7 @@ Region = tuple[str, Box]
 
 
 class TowerSchedule(BaseModel):
-    """How long the tower learns by itself before the language model joins in.
-
-    0 steps leaves it out.
-    """
+    """How long the tower learns by itself before the language model joins in."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -78,7 +75,7 @@ def train_tower(
 ) -> None:
     """Train the tower of `model` in place, with a head that is thrown away.
 
-    Deterministic as `genixer.training.run.train`.
+    Same arguments and thread count, same weights.
     """
     lesson = _Lesson(model, seed)
     parameters = lesson.parameters()
