@@ -235,7 +235,7 @@ def test_the_version_is_the_packages(genixer_cli: Call) -> None:
     assert genixer_cli("--version")[1] == f"genixer {genixer.__version__}\n"
 
 
-@pytest.mark.parametrize("words", ["--help", "plan smoke", "list stages"])
+@pytest.mark.parametrize("words", ["--help", "plan demo", "list stages"])
 def test_no_look_at_things_imports_a_model_library(words: str, tmp_path: Path) -> None:
     code = (
         "import sys; sys.argv = ['genixer', *sys.argv[1:]]\n"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
 from genixer.pipeline.plan import Plan, PlannedStep
 from genixer.pipeline.state import look
 from genixer.stages.base import Estimate
+from genixer.store.layout import StepFolder
 from genixer.store.manifest import Manifest, read_manifest
 
 __all__ = ["StepForecast", "forecast"]
@@ -58,14 +57,11 @@ def forecast(plan: Plan) -> list[StepForecast]:
     return lines
 
 
-Status = Literal["cached", "to do"] | str
-
-
-def _status(step: PlannedStep) -> tuple[Status, Manifest | None]:
+def _status(step: PlannedStep) -> tuple[str, Manifest | None]:
     """How far the step is, taking the steps before it as their manifests say they were."""
     contents = {}
     for name in step.depends:
-        before = read_manifest(type(step.folder)(step.run / name))
+        before = read_manifest(StepFolder(step.run / name))
         if before is None:
             return "to do", None
         contents[name] = before.content

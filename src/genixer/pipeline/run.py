@@ -17,6 +17,7 @@ from genixer.pipeline.plan import Plan, make_plan
 from genixer.pipeline.progress import Progress
 from genixer.pipeline.settings import check_unchanged, read_run, run_path, write_run
 from genixer.pipeline.tables import compact_row, funnel
+from genixer.pipeline.verify import damaged_files
 from genixer.store.disk import full_disk, link, move
 from genixer.store.layout import StepFolder
 from genixer.store.lock import RunLock
@@ -164,8 +165,6 @@ def move_aside(path: Path, why: str) -> None:
 
 
 def _check_everything(plan: Plan) -> None:
-    from genixer.pipeline.verify import damaged_files
-
     for step in plan.steps:
         for path, why in damaged_files(step.folder):
             if path.exists():
