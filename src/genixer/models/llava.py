@@ -192,9 +192,12 @@ def load(name: str, threads: int | None = None) -> LoadedModel:
     quiet()
     folder = weights_folder(name)
     preset = Preset.model_validate_json((folder / PRESET_FILE).read_text(encoding="utf-8"))
-    model = LlavaForConditionalGeneration.from_pretrained(
+    # The folder is on disk and nothing else is looked at: there is no revision to pin.
+    model = LlavaForConditionalGeneration.from_pretrained(  # nosec B615
         folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
     ).eval()
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(  # nosec B615
+        folder, local_files_only=True
+    )
     digest = xxhash.xxh3_128_hexdigest((folder / "model.safetensors").read_bytes())
     return LoadedModel(model, tokenizer, preset, name, digest)

@@ -45,7 +45,8 @@ class Worker:
         code += f"serve({child.fileno()}, {alive}, {os.getpid()})"
         environment = {**os.environ, **dict.fromkeys(_THREAD_SETTINGS, str(threads))}
         with _interrupts_held():
-            self._process = subprocess.Popen(
+            # Our own interpreter and code, no shell.
+            self._process = subprocess.Popen(  # nosec B603
                 [sys.executable, "-c", code], pass_fds=(child.fileno(), alive), env=environment
             )
         child.close()
