@@ -30,7 +30,7 @@ base: $(VENV)/.train-installed  ## train the shipped weights anew (runs/base) an
 	@$(BIN)/genixer run base
 	@for model in base start clip; do \
 		install -D -m 644 -t src/genixer/models/weights/$$model \
-			runs/base/$$model/files/model/* runs/base/$$model/files/log.jsonl; done
+			runs/base/$$model/files/model/* runs/base/$$model/files/*.json*; done
 
 test: $(VENV)/.dev-installed static all-tests  ## install, then every check and every test
 
