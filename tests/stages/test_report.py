@@ -284,7 +284,7 @@ def test_evaluate_step_that_scored_nothing_is_named(run: Run) -> None:
 
 
 def test_models_that_saw_the_same_share_a_line(run: Run) -> None:
-    seen = {"seen.json": b'{"rows": {"vqav2/common_vqa": 40}, "start": "start"}'}
+    seen = {"seen.json": b'{"rows": {"vqav2/common_vqa": 40}, "start": "elsewhere"}'}
     names = ["student-kept-1", "student-kept-2", "student-none-1"]
     steps = [run.add(name, "train", 0, fill_with(files=seen)) for name in names]
     text = (run.report({"models": tuple(steps)}) / "summary.txt").read_text()
