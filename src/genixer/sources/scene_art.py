@@ -13,6 +13,7 @@ from genixer.errors import ConfigError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont
 
 __all__ = ["ATTRIBUTION", "BACKGROUNDS", "CAST", "KINDS", "Art", "background", "plural", "sprite"]
@@ -178,15 +179,18 @@ def _clip(value: int) -> int:
     return max(0, min(255, value))
 
 
-def _shade(colour: tuple[int, ...], by: int) -> tuple[int, ...]:
+Colour = tuple[int, ...]
+
+
+def _shade(colour: Colour, by: int) -> Colour:
     return tuple(_clip(c + by) for c in colour)
 
 
-def _plain(draw, width, height, colour, rng) -> None:  # type: ignore[no-untyped-def]
+def _plain(draw: ImageDraw, width: int, height: int, colour: Colour, rng: random.Random) -> None:
     """Nothing on it."""
 
 
-def _speckle(draw, width, height, colour, rng) -> None:  # type: ignore[no-untyped-def]
+def _speckle(draw: ImageDraw, width: int, height: int, colour: Colour, rng: random.Random) -> None:
     for _ in range(60):
         x, y = rng.randrange(width), rng.randrange(height)
         draw.line(
@@ -196,13 +200,13 @@ def _speckle(draw, width, height, colour, rng) -> None:  # type: ignore[no-untyp
         )
 
 
-def _dots(draw, width, height, colour, rng) -> None:  # type: ignore[no-untyped-def]
+def _dots(draw: ImageDraw, width: int, height: int, colour: Colour, rng: random.Random) -> None:
     for _ in range(26):
         x, y = rng.randrange(width), rng.randrange(height)
         draw.ellipse((x, y, x + 2, y + 2), fill=(235, 235, 210))
 
 
-def _bricks(draw, width, height, colour, rng) -> None:  # type: ignore[no-untyped-def]
+def _bricks(draw: ImageDraw, width: int, height: int, colour: Colour, rng: random.Random) -> None:
     offset, line = rng.randrange(20), _shade(colour, 34)
     for row, y in enumerate(range(offset - 20, height, 20)):
         draw.line((0, y, width, y), fill=line, width=2)
@@ -210,13 +214,13 @@ def _bricks(draw, width, height, colour, rng) -> None:  # type: ignore[no-untype
             draw.line((x, y, x, y + 20), fill=line, width=2)
 
 
-def _waves(draw, width, height, colour, rng) -> None:  # type: ignore[no-untyped-def]
+def _waves(draw: ImageDraw, width: int, height: int, colour: Colour, rng: random.Random) -> None:
     for y in range(rng.randrange(18), height, 18):
         for x in range(-rng.randrange(24), width, 24):
             draw.arc((x, y, x + 24, y + 10), 180, 360, fill=_shade(colour, 45), width=2)
 
 
-def _grid(draw, width, height, colour, rng) -> None:  # type: ignore[no-untyped-def]
+def _grid(draw: ImageDraw, width: int, height: int, colour: Colour, rng: random.Random) -> None:
     line = _shade(colour, -24)
     for x in range(rng.randrange(16), width, 16):
         draw.line((x, 0, x, height), fill=line)
@@ -224,7 +228,7 @@ def _grid(draw, width, height, colour, rng) -> None:  # type: ignore[no-untyped-
         draw.line((0, y, width, y), fill=line)
 
 
-def _planks(draw, width, height, colour, rng) -> None:  # type: ignore[no-untyped-def]
+def _planks(draw: ImageDraw, width: int, height: int, colour: Colour, rng: random.Random) -> None:
     for x in range(rng.randrange(28), width, 28):
         draw.line((x, 0, x + rng.randint(-2, 2), height), fill=_shade(colour, -40), width=2)
 
