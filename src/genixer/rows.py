@@ -47,5 +47,5 @@ def decode_row(line: bytes, kind: type[R]) -> R:
         return msgspec.json.decode(line, type=kind)
     except msgspec.ValidationError as error:
         raise DataError(f"not a {kind.__name__}: {error}") from error
-    except msgspec.DecodeError as error:
-        raise DataError(f"not JSON: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"not JSON in UTF-8: {error}") from error

@@ -22,7 +22,7 @@ def _small_llava(folder: Path) -> str:
 
     create(
         load_preset(str(PRESET)),
-        train_tokenizer(["Ask about the image. Yes No"] * 3, 500, 2),
+        train_tokenizer(["Ask about the image. Yes No"] * 3, 800, 2),
         seed=1,
     ).save(folder)
     return str(folder)

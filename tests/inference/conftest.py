@@ -18,7 +18,7 @@ def model() -> LoadedModel:
     """Random weights, far apart enough that no two tokens are equally likely."""
     import torch
 
-    made = create(load_preset(str(PRESET)), train_tokenizer(WORDS, 500, 2), seed=3)
+    made = create(load_preset(str(PRESET)), train_tokenizer(WORDS, 800, 2), seed=3)
     with torch.no_grad():
         made.model.lm_head.weight.mul_(40.0)
     return made

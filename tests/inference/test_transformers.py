@@ -175,7 +175,7 @@ def test_a_long_text_outgrows_the_room_it_was_given(
 def test_choice_equals_the_reference_one_by_one(
     backend: TransformersBackend, model: LoadedModel, pictures: list[ImageRef], tmp_path: Path, ask
 ) -> None:
-    options = ["Yes", "No", "Yes No", "[0.10,0.20,0.30,0.40]"]
+    options = ["Yes", "No", "Yes No", "[0.10,0.20,0.30,0.40] [0.10,0.20,0.30,0.40]"]
     coded = [model.encode_text(option) for option in options]
     assert min(map(len, coded)) == 1
     assert max(map(len, coded)) > 5

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -94,6 +95,16 @@ def test_existence_questions_are_balanced():
         for asked, _ in ask_existence(scene_of(i), random_for(1, "e", str(i)))
     ]
     assert 0.45 < answers.count("yes") / len(answers) < 0.55
+
+
+def test_a_name_by_itself_does_not_tell_whether_it_is_there():
+    said = {"yes": Counter(), "no": Counter()}
+    for i in range(400):
+        for asked, split in ask_existence(scene_of(i), random_for(1, "e", str(i))):
+            said[asked.answer][split] += 1
+    for split in ("random", "adversarial"):
+        yes, no = said["yes"][split], said["no"][split]
+        assert 0.45 < yes / (yes + no) < 0.55
 
 
 def test_expression_means_one_thing_only():

@@ -236,7 +236,7 @@ def test_a_real_model_writes_the_same_rows_whatever_the_shards(step: Step) -> No
     preset = Path(__file__).parent.parent / "fixtures" / "models" / "small.yaml"
     weights = step.run / "generator" / "files" / "model"
     create(
-        load_preset(str(preset)), train_tokenizer(["Where is the red book?"] * 3, 500, 2), seed=1
+        load_preset(str(preset)), train_tokenizer(["Where is the red book?"] * 3, 800, 2), seed=1
     ).save(weights)
     real = {"backend": "transformers", "model": "@generator/model", "max_new_tokens": 6}
     one, many = run(stage(**real), step), run(stage(**real), step, 24)

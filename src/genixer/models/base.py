@@ -62,6 +62,11 @@ class Preset(BaseModel):
     decimals: int = 2
     max_tokens: int = 512
     vocabulary: int = 2048
+    lead: str = ""
+    """What is put before every turn's text, and taken off what the model writes.
+
+    With a space a word is the same token at the start of a turn as inside it.
+    """
     prompt: Prompt = Prompt()
     vision: dict[str, Any] = {}
     text: dict[str, Any] = {}

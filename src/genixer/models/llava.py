@@ -62,16 +62,16 @@ class LoadedModel:
         self._std = torch.tensor(preset.std).view(3, 1, 1) * 255
 
     def encode_text(self, text: str) -> list[int]:
-        """Token ids of plain text; what looks like a control token stays text."""
-        ids: list[int] = self._words.encode(text, add_special_tokens=False).ids
+        """Token ids of a turn's text; what looks like a control token stays text."""
+        ids: list[int] = self._words.encode(self.preset.lead + text, add_special_tokens=False).ids
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The exact text of `ids`, control tokens dropped."""
+        """The exact text of a turn's `ids`, control tokens dropped."""
         text = self.tokenizer.decode(
             list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
-        return str(text)
+        return str(text).removeprefix(self.preset.lead)
 
     def image_prefix(self) -> list[int]:
         """Ids that stand for the image at the start of every row."""
@@ -153,6 +153,7 @@ def create(preset: Preset, tokenizer: PreTrainedTokenizerFast, seed: int) -> Loa
         "text_config": text,
         "vision_config": ConvTowerConfig(**preset.vision),
         "initializer_range": text.initializer_range,
+        "tie_word_embeddings": text.tie_word_embeddings,
         "image_token_id": vocabulary["<image>"],
         "image_seq_length": preset.image_tokens,
         "vision_feature_layer": -1,

@@ -35,14 +35,16 @@ def train_tokenizer(
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     tokenizer.decoder = decoders.ByteLevel()
-    coordinates = [f"{i / 10**decimals:.{decimals}f}" for i in range(10**decimals + 1)]
+    numbers = [f"{i / 10**decimals:.{decimals}f}" for i in range(10**decimals + 1)]
+    # With its punctuation a coordinate is one token still: a box takes four, not nine.
+    coordinates = [mark.format(one) for mark in ("{}", "[{},", "{},", "{}]") for one in numbers]
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary - len(coordinates),
         special_tokens=[*SPECIAL.values(), *MARKS],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    number = re.compile(rf"[01]\.\d{{{decimals}}}")
+    number = re.compile(rf"\[?[01]\.\d{{{decimals}}}[],]?")
     # Coordinates are tokens already: merges spent on them would be lost to words.
     tokenizer.train_from_iterator((number.sub("", text) for text in texts), trainer)
     tokenizer.add_tokens(coordinates)

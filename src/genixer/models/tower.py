@@ -54,7 +54,8 @@ class _Residual(nn.Module):
 class ConvTower(PreTrainedModel):
     """Images [N, 3, S, S] to one vector a cell, [N, G*G, D], cells in reading order.
 
-    Each vector knows its place: a learned position is mixed in before the last layer.
+    Each vector knows its place: a learned position is mixed in before the last layers, and another
+    added after them, where the language model reads it.
     """
 
     config_class = ConvTowerConfig
@@ -76,6 +77,7 @@ class ConvTower(PreTrainedModel):
         self.body = nn.Sequential(*blocks)
         cells = (config.image_size // 2 ** len(config.widths)) ** 2
         self.position = nn.Parameter(torch.zeros(cells, config.widths[-1]))
+        self.place = nn.Parameter(torch.zeros(cells, config.hidden_size))
         self.mix = nn.Sequential(
             nn.LayerNorm(config.widths[-1]),
             nn.Linear(config.widths[-1], 2 * config.hidden_size),
@@ -89,6 +91,7 @@ class ConvTower(PreTrainedModel):
         """Spread positions at creation; layers keep torch's own initial values."""
         if module is self:
             nn.init.normal_(self.position, std=0.5)
+            nn.init.normal_(self.place, std=0.7)
 
     def train(self, mode: bool = True) -> ConvTower:
         """Switch modes; batch statistics stay fixed unless `learn_statistics` is set."""
@@ -108,7 +111,7 @@ class ConvTower(PreTrainedModel):
     def forward(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutput:
         """Cells [N, G*G, D] of images [N, 3, S, S] with values about -2 to 2."""
         cells = self.body(pixel_values).flatten(2).transpose(1, 2)
-        features = self.mix(cells + self.position)
+        features = self.mix(cells + self.position) + self.place
         return BaseModelOutput(last_hidden_state=features, hidden_states=(features,))
 
 

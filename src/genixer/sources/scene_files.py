@@ -127,9 +127,9 @@ def _aokvqa(scene: Scene, rng: random.Random) -> Iterable[dict[str, Any]]:
     asked_list: list[tuple[str, str, Sequence[str]]] = []
     present = sorted({thing.name for thing in scene.things})
     if present:
-        asked_list.append(
-            ("Which of these is in the image?", rng.choice(present), absent_names(scene, rng, 3))
-        )
+        right = rng.choice(present)
+        absent = absent_names(scene, rng, [right] * 3)
+        asked_list.append(("Which of these is in the image?", right, absent))
     asked_list += [
         (one.question, one.answer, one.wrong)
         for one in _balanced(scene, rng)

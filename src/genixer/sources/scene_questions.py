@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from genixer.sources.scene_art import BACKGROUNDS, CAST, plural
@@ -135,15 +135,23 @@ def _asked(
         yield Asked(kind, question, answer, _wrong(kind, answer, scene))
 
 
-def absent_names(scene: Scene, rng: random.Random, count: int) -> list[str]:
-    """Names of things that are not there, hard ones first: another colour of a kind that is."""
+def absent_names(scene: Scene, rng: random.Random, like: Sequence[str]) -> list[str]:
+    """For each name of something there, the name of something that is not, all different.
+
+    In place of a coloured thing comes the same kind in another colour, which is the hard case, in
+    place of any other a kind that is nowhere: a name by itself then tells nothing.
+    """
     here = names_in(scene)
-    kinds = {thing.kind for thing in scene.things if thing.color}
-    hard = [art.name for art in CAST.values() if art.kind in kinds and not here[art.name]]
-    easy = [art.name for art in CAST.values() if not here[art.name] and not here[art.kind]]
-    rng.shuffle(hard)
-    rng.shuffle(easy)
-    return (hard[: max(1, count // 2)] + easy)[:count]
+    found: list[str] = []
+    for name in like:
+        colors = [art.name for art in CAST.values() if art.kind == CAST[name].kind and art.color]
+        plain = [art.name for art in CAST.values() if not art.color]
+        for sort in (colors, plain):
+            fitting = [one for one in sort if not here[one] and one not in found]
+            if fitting:
+                found.append(rng.choice(fitting))
+                break
+    return found
 
 
 def ask_all(scene: Scene, rng: random.Random) -> Iterator[Asked]:
@@ -151,7 +159,7 @@ def ask_all(scene: Scene, rng: random.Random) -> Iterator[Asked]:
     here = sorted(names_in(scene))
     for a in here:
         yield from _asked("count", scene, rng, a)
-    for a in absent_names(scene, rng, 1):
+    for a in absent_names(scene, rng, [rng.choice(scene.things).name] if scene.things else []):
         yield from _asked("count", scene, rng, a)
     for a in sorted({thing.kind for thing in scene.things if thing.color}):
         yield from _asked("color", scene, rng, a)
@@ -168,16 +176,13 @@ def ask_all(scene: Scene, rng: random.Random) -> Iterator[Asked]:
 def ask_existence(scene: Scene, rng: random.Random) -> Iterator[tuple[Asked, str]]:
     """Balanced yes/no questions, each with the split it belongs to.
 
-    To every "yes" there is a "no": a hard one ("adversarial") or an easy one ("random").
+    To every "yes" there is a "no" about a thing of the same sort. Split "adversarial": things that
+    come in colours, where the "no" asks for another colour; "random": the others.
     """
     present = sorted({thing.name for thing in scene.things})
-    kinds = {thing.kind for thing in scene.things if thing.color}
-    for name in present:
+    for name in (*present, *absent_names(scene, rng, present)):
         for asked in _asked("existence", scene, rng, name):
-            yield asked, "random"
-    for name in absent_names(scene, rng, len(present)):
-        for asked in _asked("existence", scene, rng, name):
-            yield asked, "adversarial" if CAST[name].kind in kinds else "random"
+            yield asked, "adversarial" if CAST[name].color else "random"
 
 
 def expressions(scene: Scene, thing: Thing) -> list[str]:

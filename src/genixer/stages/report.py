@@ -49,8 +49,8 @@ class ReportSettings(StageSettings):
     """Filter whose score, in [0, 1], the slider moves."""
     threshold: float | None = Field(default=None, ge=0.0, le=1.0)
     """Where the slider starts; by default the `keep_above` of that filter in this run."""
-    baseline: str = "none"
-    """Arm that the other students are compared with."""
+    baseline: str = ""
+    """Arm that the other students are compared with; by default `none`, else the first."""
     licence: str = "CC-BY-SA-4.0"
     """Licence of the kept rows, for their card."""
 
@@ -201,6 +201,9 @@ def _students(step: Step, baseline: str) -> Students | None:
         for output, file in zip(outputs, files, strict=True)
     ]
     metrics = {name: metric for file in files for name, metric in main_metrics(file).items()}
+    arms = [run.arm for run in runs]
+    if not baseline and arms:
+        baseline = "none" if "none" in arms else arms[0]
     return students(runs, baseline, metrics)
 
 

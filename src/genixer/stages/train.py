@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
     from genixer.models.base import Preset
     from genixer.models.llava import LoadedModel
     from genixer.training.batch import Conversation
-    from genixer.training.tower import Region
+    from genixer.training.cells import Region
 
 __all__ = ["TrainSettings", "TrainStage", "TrainedRow"]
+
+log = logging.getLogger(__name__)
 
 
 class TrainedRow(msgspec.Struct, frozen=True):
@@ -70,7 +73,21 @@ class TrainSettings(StageSettings):
     length_power: float = 0.5
     """0: every token counts the same; 1: every conversation does."""
     weights: dict[str, float] = Field(default_factory=dict)
-    """How often a `purpose`, `purpose/task` or `purpose/task/kind` is drawn; default 1."""
+    """How often conversations are drawn: a number for a purpose, purpose/task or purpose/task/kind.
+
+    Those that an entry covers share its number, however many an image has; others count 1 each.
+    """
+    optimiser: Literal["adamw", "muon"] = "adamw"
+    """`muon` for the matrices of the language model and projector learns in fewer steps."""
+    spread: float = Field(0.0, ge=0.0, le=10.0)
+    """Printed steps (standard deviation) over which a coordinate's neighbours are nearly right."""
+    cells: float = Field(0.0, ge=0.0)
+    """What a cell that shows a thing counts, against an answer of one token; needs `regions`.
+
+    The language model then also learns to say at each image token what is there.
+    """
+    lanes: int = Field(1, ge=1)
+    """Parts of a batch computed side by side, each with the run's `threads`."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """`bf16` computes matrix products in bfloat16."""
     save_as: Literal["float32", "float16"] = "float32"
@@ -82,7 +99,7 @@ class TrainSettings(StageSettings):
 class TrainStage(Stage):
     """Trains on the rows (`SftRow`) of role `rows`.
 
-    Role `regions` (samples of dense captions) teaches the tower first.
+    Role `regions` (samples of dense captions) teaches the tower first, and what each cell shows.
     A new model learns its words from the rows of role `words`, or from its own.
 
     Files: `model/` (weights, tokenizer, preset), `log.jsonl` (loss by step), `seen.json` (rows by
@@ -155,11 +172,18 @@ class TrainStage(Stage):
         torch.set_num_threads(step.threads)
         model, seed = self._load(step), self._seed(step)
         lines: list[dict[str, Any]] = []
-        self._teach_tower(step, model, lines)
+
+        def note(line: dict[str, Any]) -> None:
+            lines.append(line)
+            log.debug("%s: %s", step.name, line)
+
+        regions = self._regions(step)
+        self._teach_tower(step, model, regions, note)
         chosen = {row.position for row in rows.rows(TrainedRow)}
         seen: dict[str, int] = {}
         by_image = group(self._conversations(step, model, chosen, seen))
-        train(model, by_image, self._schedule(step), step.images, seed, lines.append)
+        schedule = self._schedule(step)
+        train(model, by_image, schedule, step.images, seed, note, step.threads, regions)
         folder = out.scratch()
         model.save(folder, half=self.settings.save_as == "float16")
         out.adopt(folder, "model")
@@ -191,20 +215,31 @@ class TrainStage(Stage):
                     seen[name] = seen.get(name, 0) + 1
                     yield row.image, found
 
-    def _teach_tower(self, step: Step, model: LoadedModel, lines: list[dict[str, Any]]) -> None:
+    def _regions(self, step: Step) -> dict[ImageRef, list[Region]]:
+        """What each image shows, by the dense captions of role `regions`."""
+        from genixer.training.cells import regions_of
+
+        found: dict[ImageRef, list[Region]] = {}
+        if "regions" in step.inputs:
+            for sample in step.rows(Sample, role="regions"):
+                if sample.task == "dense_caption":
+                    found.setdefault(sample.image, []).extend(regions_of(sample))
+        return found
+
+    def _teach_tower(
+        self,
+        step: Step,
+        model: LoadedModel,
+        regions: Mapping[ImageRef, list[Region]],
+        note: Callable[[dict[str, Any]], None],
+    ) -> None:
         if not self.settings.tower_steps:
             return
-        from genixer.training.tower import TowerSchedule, regions_of, train_tower
+        from genixer.training.tower import TowerSchedule, train_tower
 
-        pictures: dict[ImageRef, list[Region]] = {}
-        for sample in step.rows(Sample, role="regions"):
-            if sample.task == "dense_caption":
-                pictures.setdefault(sample.image, []).extend(regions_of(sample))
         steps = self.settings.tower_steps if step.limit is None else 2
         schedule = TowerSchedule(steps=steps, precision=self.settings.precision)
-        train_tower(
-            model, list(pictures.items()), schedule, step.images, self._seed(step), lines.append
-        )
+        train_tower(model, list(regions.items()), schedule, step.images, self._seed(step), note)
 
     def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:
         """About 50 images with 8 conversations a second on one core (tiny preset)."""

@@ -137,7 +137,7 @@ def _opened(root: Path, path: str) -> Iterator[BufferedReader]:
         file = full.open("rb")
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
         detail = getattr(error, "strerror", None) or str(error)
-        raise ImageError("missing_image", path, f"{full}: {detail}") from error
+        raise ImageError("missing_image", path, str(detail)) from error
     with file:
         yield file
 

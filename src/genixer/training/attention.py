@@ -1,15 +1,16 @@
 """Attention for rows of one image prefix and many conversations, at the cost of what is seen.
 
 A plain masked attention scores every pair of a row's tokens, most of which lie in different
-conversations. Here the prefix attends to itself once, and each conversation to prefix and itself.
+conversations. Here the prefix attends to itself once, all text attends to its row's prefix in one
+product, and each conversation to itself; the last two are joined by the mass of their scores.
 
-Letters: B rows, T tokens, H heads, D features a head, P prefix tokens, M conversations, L tokens.
+Letters: B rows, T tokens, H heads, D features a head, P prefix tokens, S = T - P text tokens, M
+conversations, L tokens of the longest.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -19,61 +20,62 @@ from transformers import AttentionInterface
 __all__ = ["NAME", "Layout", "layout_of"]
 
 NAME = "shared_prefix"
-_BUCKETS = (16, 24, 32, 64)
+_BUCKETS = (12, 16, 24, 32, 64)
 """Conversations are padded to the longest of their bucket, not to the longest of all."""
 
 
 @dataclass(frozen=True)
 class _Bucket:
-    """Conversations of like length.
+    """Conversations of like length: `index` [M, L] points into B * S text tokens.
 
-    `index` [M, L] points into flattened tokens, `row` [M] is where each lies, `valid` [M, L] tells
-    padding. `mask` [M, 1, L, P + L] is true where a token may look.
+    `unseen` [M, 1, L, L] is true where a token may not look.
     """
 
     index: Tensor
-    row: Tensor
-    valid: Tensor
-    mask: Tensor
+    unseen: Tensor
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the prefix ends and the conversations lie."""
+    """Where the prefix ends and the conversations lie.
+
+    `place` [B * S] is where a text token lies among the buckets' tokens, one bucket after the
+    other; padding has place 0, and what is computed for it is dropped.
+    """
 
     prefix: int
     buckets: tuple[_Bucket, ...]
+    place: Tensor
 
 
 def layout_of(segment_ids: Tensor) -> Layout:
     """Layout of `segment_ids` [B, T]: 0 the prefix, 1.. the conversations, -1 padding."""
-    tokens = segment_ids.shape[1]
+    rows, tokens = segment_ids.shape
     prefix = int((segment_ids[0] == 0).sum())
-    spans: dict[int, list[tuple[int, int, int]]] = {}
-    for b, row in enumerate(segment_ids.tolist()):
-        start = prefix
-        while start < tokens and row[start] > 0:
+    room = tokens - prefix
+    spans: dict[int, list[tuple[int, int]]] = {}
+    for b, row in enumerate(segment_ids[:, prefix:].tolist()):
+        start = 0
+        while start < room and row[start] > 0:
             end = start
-            while end < tokens and row[end] == row[start]:
+            while end < room and row[end] == row[start]:
                 end += 1
             bucket = next((size for size in _BUCKETS if end - start <= size), tokens)
-            spans.setdefault(bucket, []).append((b, start, end))
+            spans.setdefault(bucket, []).append((b * room + start, b * room + end))
             start = end
-    return Layout(prefix, tuple(_bucket(many, prefix, tokens) for _, many in sorted(spans.items())))
-
-
-def _bucket(spans: list[tuple[int, int, int]], prefix: int, tokens: int) -> _Bucket:
-    row, start, end = torch.tensor(spans).T
-    length = int((end - start).max())
-    offsets = torch.arange(length)
-    valid = offsets[None] < (end - start)[:, None]
-    index = row[:, None] * tokens + torch.where(
-        valid, start[:, None] + offsets[None], start[:, None]
-    )
-    own = torch.ones(length, length, dtype=torch.bool).tril()[None] & valid[:, None, :]
-    # A padded place looks at the prefix, so that its softmax is a number; its result is dropped.
-    seen = torch.cat([torch.ones(len(spans), length, prefix, dtype=torch.bool), own], dim=2)
-    return _Bucket(index, row, valid, seen[:, None])
+    place = torch.zeros(rows * room, dtype=torch.long)
+    buckets, before = [], 0
+    for _, many in sorted(spans.items()):
+        start, end = torch.tensor(many).T
+        offsets = torch.arange(int((end - start).max()))
+        valid = offsets < (end - start)[:, None]
+        # A padded place repeats its conversation's last token; nothing looks at it.
+        index = torch.minimum(start[:, None] + offsets, end[:, None] - 1)
+        place[index[valid]] = before + torch.arange(valid.numel()).view(valid.shape)[valid]
+        later = torch.ones(len(offsets), len(offsets), dtype=torch.bool).triu(1)
+        buckets.append(_Bucket(index, (later | ~valid[:, None, :])[:, None]))
+        before += index.numel()
+    return Layout(prefix, tuple(buckets), place)
 
 
 def shared_prefix_attention(
@@ -89,29 +91,65 @@ def shared_prefix_attention(
     """Attention [B, T, H, D] of `query`, `key`, `value` [B, H, T, D] under `layout`."""
     if layout is None:
         raise ValueError("shared_prefix attention needs a layout")
-    # Under autocast the rotation leaves query and key in float32.
-    query, key = query.to(value.dtype), key.to(value.dtype)
     # Fewer key heads than query heads share them in groups.
-    attend = partial(
-        nn.functional.scaled_dot_product_attention,
-        scale=scaling,
-        enable_gqa=key.shape[1] != query.shape[1],
-    )
-    rows, heads, tokens, size = query.shape
+    shared_by = query.shape[1] // key.shape[1]
+    key, value = (x.repeat_interleave(shared_by, 1) if shared_by > 1 else x for x in (key, value))
+    # Under autocast the rotation leaves query and key in float32.
+    query = (query * (scaling or query.shape[-1] ** -0.5)).to(value.dtype)
+    key = key.to(value.dtype)
+    rows, heads, _, size = query.shape
     p = layout.prefix
-    flat = [x.transpose(1, 2).reshape(rows * tokens, -1, size) for x in (query, key, value)]
-    head = attend(query[:, :, :p], key[:, :, :p], value[:, :, :p], is_causal=True)
-    places = [torch.arange(rows * tokens).view(rows, tokens)[:, :p].flatten()]
-    parts = [head.transpose(1, 2).flatten(0, 1)]
+    k, v = key[:, :, :p], value[:, :, :p]
+    later = torch.ones(p, p, dtype=torch.bool).triu(1)
+    head, _ = _attend(query[:, :, :p], k, v, later)
+    if not layout.buckets:
+        return head.transpose(1, 2), None
+    above, above_mass = _attend(query[:, :, p:], k, v, None)
+    beside, beside_mass = _among_themselves(query, key, value, layout)
+    # [B * S, H, D] and [B * S, H]: what the prefix says counts by its share of the scores' mass.
+    above, above_mass = above.transpose(1, 2), above_mass.transpose(1, 2)
+    share = (above_mass - beside_mass.view_as(above_mass)).sigmoid().to(value.dtype)[..., None]
+    beside = beside.view_as(above)
+    text = beside + share * (above - beside)
+    return torch.cat([head.transpose(1, 2), text], dim=1).view(rows, -1, heads, size), None
+
+
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, unseen: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Attention [.., Q, D] and the log of its scores' mass [.., Q], in float32."""
+    scores = (query @ key.transpose(-1, -2)).float()
+    if unseen is not None:
+        scores = scores.masked_fill(unseen, -torch.inf)
+    # Any shift gives the same result: the largest score is a constant to the gradient.
+    largest = scores.detach().amax(-1, keepdim=True)
+    weights = (scores - largest).exp()
+    total = weights.sum(-1, keepdim=True)
+    seen = (weights.to(value.dtype) @ value) / total.to(value.dtype)
+    return seen, (largest + total.log())[..., 0]
+
+
+def _among_themselves(
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout
+) -> tuple[Tensor, Tensor]:
+    """What the text tokens see of their own conversations, [B * S, H, D], and its mass."""
+    _, heads, _, size = query.shape
+    flat = [
+        x[:, :, layout.prefix :].transpose(1, 2).reshape(-1, heads * size)
+        for x in (query, key, value)
+    ]
+    seen, masses = [], []
     for bucket in layout.buckets:
-        q, k, v = (x[bucket.index].transpose(1, 2) for x in flat)
-        k = torch.cat([key[bucket.row, :, :p], k], dim=2)
-        v = torch.cat([value[bucket.row, :, :p], v], dim=2)
-        seen = attend(q, k, v, attn_mask=bucket.mask).transpose(1, 2)
-        places.append(bucket.index[bucket.valid])
-        parts.append(seen[bucket.valid])
-    out = torch.zeros_like(flat[0]).index_copy(0, torch.cat(places), torch.cat(parts))
-    return out.view(rows, tokens, heads, size), None
+        chosen = bucket.index.flatten()
+        q, k, v = (
+            x.index_select(0, chosen).view(*bucket.index.shape, heads, size).transpose(1, 2)
+            for x in flat
+        )
+        found, mass = _attend(q, k, v, bucket.unseen)
+        seen.append(found.transpose(1, 2).reshape(-1, heads * size))
+        masses.append(mass.transpose(1, 2).reshape(-1, heads))
+    joined = torch.cat(seen).index_select(0, layout.place).view(-1, heads, size)
+    return joined, torch.cat(masses).index_select(0, layout.place)
 
 
 AttentionInterface.register(NAME, shared_prefix_attention)

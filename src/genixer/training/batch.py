@@ -8,6 +8,7 @@ the prefix, so it reads exactly as if it stood alone.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from genixer.data import ImageRef, SftRow, random_for
 from genixer.store.images import open_image
+from genixer.training.cells import Cells, Region, cells_of
 
 if TYPE_CHECKING:
     from genixer.models.llava import LoadedModel
@@ -48,6 +50,8 @@ class Visit:
 
     image: ImageRef
     conversations: tuple[Conversation, ...]
+    regions: tuple[Region, ...] = ()
+    """What the image shows, where that is known."""
 
 
 @dataclass
@@ -67,6 +71,7 @@ class Batch:
     pixel_values: Tensor
     image_of: Tensor
     row_ids: list[str] = field(default_factory=list)
+    cells: Cells | None = None
 
 
 def encode(row: SftRow, model: LoadedModel) -> Conversation | str:
@@ -91,13 +96,16 @@ def plan_visits(
     per_visit: int,
     weights: Mapping[str, float],
     seed: int,
+    regions: Mapping[ImageRef, Sequence[Region]] | None = None,
 ) -> Iterator[Visit]:
     """Endless visits: images in a new order each round, with some of their conversations.
 
     A visit has up to `per_visit` of them.
 
-    Conversations are drawn without replacement, a conversation of key k as if it stood there
-    `weights[k]` times (default 1). Depends on the arguments alone.
+    Conversations are drawn without replacement. Those that one entry of `weights` covers share its
+    weight, however many an image has of them: with 2 for `student/rec` and 1 for `judge`, two
+    conversations of the first come for one of the second. Others count 1 each. Depends on the
+    arguments alone.
     """
     images = sorted(by_image, key=lambda image: image.path)
     round_number = 0
@@ -105,7 +113,8 @@ def plan_visits(
         rng = random_for(seed, "visits", str(round_number))
         rng.shuffle(images)
         for image in images:
-            yield Visit(image, _draw(by_image[image], per_visit, weights, rng))
+            drawn = _draw(by_image[image], per_visit, weights, rng)
+            yield Visit(image, drawn, tuple((regions or {}).get(image, ())))
         round_number += 1
 
 
@@ -113,24 +122,24 @@ def _draw(
     many: Sequence[Conversation], count: int, weights: Mapping[str, float], rng: random.Random
 ) -> tuple[Conversation, ...]:
     """Weighted draw without replacement: the `count` largest of u ** (1 / weight)."""
-    ranked = [
-        (rng.random() ** (1 / max(weight_of(one.key, weights), 1e-6)), i)
-        for i, one in enumerate(many)
-    ]
+    entries = [covering(one.key, weights) for one in many]
+    shared_by = Counter(entries)
+    ranked = []
+    for i, entry in enumerate(entries):
+        weight = weights[entry] / shared_by[entry] if entry else 1.0
+        ranked.append((rng.random() ** (1 / max(weight, 1e-6)), i))
     return tuple(many[i] for _, i in sorted(ranked, reverse=True)[:count])
 
 
-def weight_of(key: str, weights: Mapping[str, float]) -> float:
-    """Weight of `purpose/task/kind`: its own, else that of `purpose/task`, of `purpose`, else 1.
+def covering(key: str, weights: Mapping[str, float]) -> str:
+    """Entry of `weights` for `purpose/task/kind`, else for `purpose/task`, `purpose`, or "".
 
-    >>> weight_of("student/rec", {"student": 0.5}), weight_of("judge/rec", {"judge/rec": 2.0})
-    (0.5, 2.0)
+    >>> covering("student/rec", {"student": 0.5}), covering("judge/rec", {"judge/rec": 2.0})
+    ('student', 'judge/rec')
     """
-    while key:
-        if key in weights:
-            return weights[key]
+    while key and key not in weights:
         key = key.rpartition("/")[0]
-    return 1.0
+    return key
 
 
 def collate(
@@ -168,6 +177,7 @@ def collate(
         pixel_values=model.pixels(pictures),
         image_of=torch.arange(len(visits)),
         row_ids=[c.row_id for visit in visits for c in visit.conversations],
+        cells=cells_of(model, [(visit.image, visit.regions) for visit in visits]),
     )
 
 

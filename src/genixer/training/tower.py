@@ -1,10 +1,8 @@
-"""First lessons of a vision tower and its projector.
+"""First lessons of a vision tower: what covers each cell, and where that thing's corners are.
 
-They say for every cell which object covers it, and where that object's corners are.
-
-A cell is taught to look like the words that name what covers it: its projected vector is scored
-against the language model's own word vectors. A question's words then find their cells by likeness,
-which is what a small model otherwise spends most of its training on.
+The language model then starts from cells that can be read, which is most of what it has to wait for
+otherwise. The projector is left alone: taught to look like the words that name them, cells lose
+what else they hold (their place, the background).
 """
 
 from __future__ import annotations
@@ -17,16 +15,15 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from genixer.data import Box, ImageRef, Sample, random_for, split_marks
+from genixer.data import ImageRef, random_for
 from genixer.frames import box_to_frame
 from genixer.store.images import open_image
+from genixer.training.cells import Region, covered_by
 
 if TYPE_CHECKING:
     from genixer.models.llava import LoadedModel
 
-__all__ = ["Region", "TowerSchedule", "regions_of", "train_tower"]
-
-Region = tuple[str, Box]
+__all__ = ["TowerSchedule", "train_tower"]
 
 
 class TowerSchedule(BaseModel):
@@ -43,28 +40,6 @@ class TowerSchedule(BaseModel):
     """Weight of the corners' error against the naming error."""
 
 
-def regions_of(sample: Sample) -> list[Region]:
-    """Names and boxes of a dense caption: each box mark is named by the words before it.
-
-    >>> from genixer.data import Origin, Turn
-    >>> boxes = (Box(0.0, 0.0, 0.5, 0.5), Box(0.5, 0.5, 1.0, 1.0))
-    >>> turn = Turn("assistant", "red book <box>, dog <box>", boxes)
-    >>> image = ImageRef("a.png", 1, 1, "")
-    >>> sample = Sample.of("dense_caption", image, (turn,), Origin("x"))
-    >>> [name for name, _ in regions_of(sample)]
-    ['red book', 'dog']
-    """
-    found: list[Region] = []
-    for turn in sample.turns:
-        pieces, _ = split_marks(turn.text)
-        found += [
-            (piece.strip(" ,;."), box)
-            for piece, box in zip(pieces, turn.boxes, strict=False)
-            if piece.strip(" ,;.")
-        ]
-    return found
-
-
 def train_tower(
     model: LoadedModel,
     pictures: Sequence[tuple[ImageRef, Sequence[Region]]],
@@ -77,24 +52,23 @@ def train_tower(
 
     Same arguments and thread count, same weights.
     """
-    lesson = _Lesson(model, seed)
+    names = sorted({name for _, regions in pictures for name, _ in regions})
+    lesson = _Lesson(model, len(names), seed)
+    number = {name: n for n, name in enumerate(names, start=1)}
     parameters = lesson.parameters()
     optimiser = torch.optim.AdamW(parameters, lr=schedule.lr, weight_decay=0.05)
     plan = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, schedule.lr, schedule.steps, pct_start=0.1
     )
-    words = {
-        name: lesson.words(name) for name in {n for _, regions in pictures for n, _ in regions}
-    }
     rng = random_for(seed, "tower", "order")
     every = max(1, schedule.steps // 20)
     for step in range(1, schedule.steps + 1):
         batch = [pictures[rng.randrange(len(pictures))] for _ in range(schedule.images_per_step)]
-        targets = [_targets(model, ref, regions, words) for ref, regions in batch]
+        targets = [_targets(model, ref, regions, number) for ref, regions in batch]
         name, box = (torch.stack(part) for part in zip(*targets, strict=True))
         with torch.autocast("cpu", torch.bfloat16, enabled=schedule.precision == "bf16"):
             scores, corners = lesson(model.pixels([open_image(images, r.path) for r, _ in batch]))
-        covered = box[..., 2] > 0
+        covered = name > 0
         naming = _naming(scores.float(), name, covered)
         placing = _placing(corners.float()[covered], box[covered])
         optimiser.zero_grad(set_to_none=True)
@@ -103,7 +77,7 @@ def train_tower(
         optimiser.step()
         plan.step()
         if step % every == 0 or step == schedule.steps:
-            said = name.gather(-1, scores.argmax(-1, keepdim=True))[..., 0] > 0
+            said = scores.argmax(-1) == name
             log(
                 {
                     "phase": "tower",
@@ -119,19 +93,14 @@ def train_tower(
 
 
 class _Lesson:
-    """Tower, projector and word vectors, with a head for corners that is thrown away."""
+    """A tower with two heads that are thrown away: what covers a cell, and that thing's corners."""
 
-    def __init__(self, model: LoadedModel, seed: int) -> None:
-        core = model.model.model
-        self.model, self.tower, self.projector = (
-            model,
-            core.vision_tower,
-            core.multi_modal_projector,
-        )
-        self.vectors = core.get_input_embeddings().weight
-        width = self.vectors.shape[1]
+    def __init__(self, model: LoadedModel, names: int, seed: int) -> None:
+        self.tower: Any = model.model.model.vision_tower
+        width = self.tower.config.hidden_size
         with torch.random.fork_rng():
             torch.manual_seed(seed)
+            self.names = nn.Linear(width, names + 1)
             self.corners = nn.Sequential(nn.Linear(width, 192), nn.GELU(), nn.Linear(192, 4))
         for parameter in self.tower.parameters():
             parameter.requires_grad_(True)
@@ -141,17 +110,12 @@ class _Lesson:
 
     def parameters(self) -> list[nn.Parameter]:
         """Everything that learns here."""
-        parts = (self.tower, self.projector, self.corners)
-        return [*(p for part in parts for p in part.parameters()), self.vectors]
-
-    def words(self, name: str) -> list[int]:
-        """Ids of the words of `name` as they stand inside a sentence."""
-        return self.model.encode_text(" " + name)
+        return [p for part in (self.tower, self.names, self.corners) for p in part.parameters()]
 
     def __call__(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Word scores [N, cells, V] and corners [N, cells, 4] in [0, 1]."""
-        cells = self.projector(self.tower(pixels).last_hidden_state)
-        return cells @ self.vectors.T, self.corners(cells).sigmoid()
+        """Scores of names [N, cells, names + 1] and corners [N, cells, 4] in [0, 1]."""
+        cells = self.tower(pixels).last_hidden_state
+        return self.names(cells), self.corners(cells).sigmoid()
 
     def close(self) -> None:
         """Fix the batch statistics: a picture's cells no longer depend on its neighbours."""
@@ -160,11 +124,11 @@ class _Lesson:
 
 
 def _naming(scores: Tensor, target: Tensor, covered: Tensor) -> Tensor:
-    """Cross-entropy against the words of each cell [N, cells, V]; empty cells weigh a tenth.
+    """Cross-entropy of each cell's name [N, cells, names + 1]; empty cells weigh a tenth.
 
     Four cells of five are empty: unweighted, the tower first learns to say so and little else.
     """
-    losses = -(target * scores.log_softmax(-1)).sum(-1)
+    losses = nn.functional.cross_entropy(scores.transpose(1, 2), target, reduction="none")
     weight = torch.where(covered, 1.0, 0.1)
     return (losses * weight).sum() / weight.sum()
 
@@ -181,24 +145,16 @@ def _placing(found: Tensor, true: Tensor) -> Tensor:
 
 
 def _targets(
-    model: LoadedModel, ref: ImageRef, regions: Sequence[Region], words: Mapping[str, list[int]]
+    model: LoadedModel, ref: ImageRef, regions: Sequence[Region], number: Mapping[str, int]
 ) -> tuple[Tensor, Tensor]:
-    """For each cell, in reading order: the words of the object over its centre, and its corners.
+    """For each cell, in reading order: the name of what it shows [cells], and its corners.
 
-    Words are shares [cells, V] that sum to one; a cell without an object has the begin token.
-    Corners [cells, 4] are in the model's frame, zeros where there is no object.
+    Names are numbers from 1, 0 where there is nothing. Corners [cells, 4] are in the model's frame,
+    zeros where there is no object.
     """
-    side = round(model.preset.image_tokens**0.5)
-    word = torch.zeros(side, side, len(model.tokenizer))
-    word[..., model.begin_id] = 1.0
-    box = torch.zeros(side, side, 4)
-    centre = (torch.arange(side) + 0.5) / side
-    for name, region in regions:
-        x0, y0, x1, y1 = box_to_frame(region, model.preset.frame, ref.width, ref.height)
-        inside = ((centre > y0) & (centre < y1))[:, None] & ((centre > x0) & (centre < x1))[None, :]
-        share = torch.zeros(len(model.tokenizer))
-        for token in words[name]:
-            share[token] += 1.0 / len(words[name])
-        word[inside] = share
-        box[inside] = torch.tensor([x0, y0, x1, y1])
-    return word.flatten(0, 1), box.flatten(0, 1)
+    place = covered_by(model, ref, regions)
+    frame, size = model.preset.frame, (ref.width, ref.height)
+    # One row more, for the cells of number -1.
+    names = torch.tensor([*(number[name] for name, _ in regions), 0])
+    boxes = torch.tensor([*(box_to_frame(box, frame, *size) for _, box in regions), (0.0,) * 4])
+    return names[place], boxes[place]
