@@ -24,6 +24,7 @@ from genixer.data import ImageRef, Message, Request, Sampling
 from genixer.inference.transformers import TransformersBackend
 from genixer.models.base import load_preset, shipped_models
 from genixer.models.llava import LoadedModel, create, load
+from genixer.models.tokenizer import train_tokenizer
 from genixer.store.images import open_image
 from genixer.tasks import instructions
 
@@ -35,7 +36,8 @@ def model_called(name: str) -> LoadedModel:
         return load(name)
     print(f"no weights called {name}: the tiny preset with random weights, which never ends a text")
     words = [*instructions.lines("general"), *instructions.lines("rec"), "[0.10,0.20,0.30,0.40]"]
-    return create(load_preset("tiny"), words * 3, seed=1)
+    preset = load_preset("tiny")
+    return create(preset, train_tokenizer(words * 3, preset.vocabulary, preset.decimals), seed=1)
 
 
 def questions(folder: Path, rows: int, per_image: int, tokens: int) -> list[Request]:

@@ -24,6 +24,7 @@ from genixer.filters.judge import JudgeFilter, JudgeSettings
 from genixer.inference.transformers import TransformersBackend
 from genixer.models.base import load_preset, shipped_models
 from genixer.models.llava import LoadedModel, create, load
+from genixer.models.tokenizer import train_tokenizer
 from genixer.tasks.judging import JUDGE_OPTIONS, judge_prompt
 
 TOKENS, BLOCK, ROUNDS, PER_IMAGE = 10, 32, 3, 4
@@ -35,7 +36,9 @@ def model_called(name: str) -> LoadedModel:
         return load(name)
     print(f"no weights called {name}: the tiny preset with random weights")
     words = [f"Question: Is there a {n}? Answer: yes Is the answer right?" for n in NAMES]
-    return create(load_preset("tiny"), [*words * 3, *JUDGE_OPTIONS], seed=1)
+    preset = load_preset("tiny")
+    tokenizer = train_tokenizer([*words * 3, *JUDGE_OPTIONS], preset.vocabulary, preset.decimals)
+    return create(preset, tokenizer, seed=1)
 
 
 def rows(folder: Path, count: int) -> list[Sample]:

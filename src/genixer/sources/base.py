@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from genixer.data import Quarantined, Sample
+from genixer.data import Origin, Quarantined, Sample
+from genixer.store.entries import Entries, EntryFile
+from genixer.store.images import ImageCatalog
 
-__all__ = ["Source", "SourceSettings"]
+__all__ = ["EntrySource", "Source", "SourceSettings"]
 
 
 class SourceSettings(BaseModel):
@@ -51,3 +54,39 @@ class Source(Protocol):
         not of this layout at all raises `ConfigError`: that is a wrong setting, not broken data.
         """
         ...
+
+
+class EntrySource(ABC):
+    """A source that makes one row of each entry of one file: a subclass says which and how."""
+
+    name: ClassVar[str]
+    licence: ClassVar[str]
+    key: ClassVar[str]
+    """The entry's field that must not come twice."""
+    settings: Any
+
+    def __init__(self, settings: SourceSettings) -> None:
+        """Keep `settings`; open nothing yet."""
+        self.settings = settings
+        self._catalog = ImageCatalog(settings.images)
+        self._entries = Entries(self._open, self.key, self._sample)
+
+    @abstractmethod
+    def _open(self) -> EntryFile:
+        """The file, split into entries; raises `ConfigError`."""
+
+    @abstractmethod
+    def _sample(self, index: int) -> Sample:
+        """Sample of entry `index`; raises `EntryError` or `ImageError`."""
+
+    def count(self) -> int:
+        """One row an entry."""
+        return len(self._entries.file)
+
+    def read(self, first: int = 0, count: int | None = None) -> Iterator[Sample | Quarantined]:
+        """Rows of entries `first` to `first + count` in file order."""
+        return self._entries.read(first, count)
+
+    def _origin(self, question_type: str = "") -> Origin:
+        licence = self.settings.licence or self.licence
+        return Origin(self.name, licence, question_type=question_type)

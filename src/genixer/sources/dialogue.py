@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
 import msgspec
 
-from genixer.data import Origin, Quarantined, Role, Sample, Turn
-from genixer.sources.base import SourceSettings
-from genixer.store.entries import Entries, EntryError, clean, join_path, json_array
-from genixer.store.images import ImageCatalog
+from genixer.data import Role, Sample, Turn
+from genixer.sources.base import EntrySource, SourceSettings
+from genixer.store.entries import EntryError, EntryFile, clean, join_path, json_array
 from genixer.tasks.grammar import IMAGE_MARK
 
 __all__ = ["LlavaInstruct", "LlavaInstructSettings"]
@@ -39,31 +37,22 @@ class _Conversation(msgspec.Struct):
     image: str | None = None
 
 
-class LlavaInstruct:
+class LlavaInstruct(EntrySource):
     """Conversations about an image as multi-turn dialogues; text without an image is `no_image`."""
 
     name: ClassVar[str] = "llava_instruct"
     licence: ClassVar[str] = "CC BY 4.0"
     tasks: ClassVar[tuple[str, ...]] = ("md",)
     Settings: ClassVar[type[LlavaInstructSettings]] = LlavaInstructSettings
-
-    def __init__(self, settings: LlavaInstructSettings) -> None:
-        """Keep `settings`; open nothing yet."""
-        self.settings = settings
-        self._catalog = ImageCatalog(settings.images)
-        self._entries = Entries(lambda: json_array(settings.conversations), "id", self._sample)
+    key: ClassVar[str] = "id"
+    settings: LlavaInstructSettings
 
     def files(self) -> list[Path]:
         """The conversations."""
         return [self.settings.conversations]
 
-    def count(self) -> int:
-        """One entry a conversation."""
-        return len(self._entries.file)
-
-    def read(self, first: int = 0, count: int | None = None) -> Iterator[Sample | Quarantined]:
-        """Conversations `first` to `first + count` in file order."""
-        return self._entries.read(first, count)
+    def _open(self) -> EntryFile:
+        return json_array(self.settings.conversations)
 
     def _sample(self, index: int) -> Sample:
         entry = self._entries.file.read(index, _Conversation)
@@ -77,12 +66,7 @@ class LlavaInstruct:
             for at, said in enumerate(entry.conversations)
         )
         image = self._catalog.ref(join_path(self.settings.image_prefix, entry.image))
-        return Sample.of(
-            "md",
-            image,
-            turns,
-            Origin(self.name, self.settings.licence or self.licence, question_type="conversation"),
-        )
+        return Sample.of("md", image, turns, self._origin("conversation"))
 
 
 def _unmarked(value: str, at: int) -> str:

@@ -13,10 +13,9 @@ import msgspec
 from pydantic import Field
 
 from genixer.data import Box, Origin, Quarantined, Sample, Turn, random_for
-from genixer.sources.base import SourceSettings
+from genixer.sources.base import EntrySource, SourceSettings
 from genixer.sources.coco import CocoImage, Instances, pixel_box
 from genixer.store.entries import (
-    Entries,
     EntryError,
     EntryFile,
     clean,
@@ -157,7 +156,7 @@ class CocoInstancesSettings(_RegionSettings):
     """Where COCO instances lie."""
 
 
-class CocoInstances:
+class CocoInstances(EntrySource):
     """All objects of each image with their boxes, top to bottom, left to right: dense captions.
 
     Boxes around crowds are left out; an image without any object is `no_objects`.
@@ -167,25 +166,20 @@ class CocoInstances:
     licence: ClassVar[str] = "CC BY 4.0"
     tasks: ClassVar[tuple[str, ...]] = ("dense_caption",)
     Settings: ClassVar[type[CocoInstancesSettings]] = CocoInstancesSettings
+    key: ClassVar[str] = "id"
+    settings: CocoInstancesSettings
 
     def __init__(self, settings: CocoInstancesSettings) -> None:
         """Keep `settings`; open nothing yet."""
-        self.settings = settings
-        self._catalog = ImageCatalog(settings.images)
+        super().__init__(settings)
         self._instances = Instances(settings.instances)
-        self._entries = Entries(lambda: self._instances.images, "id", self._sample)
 
     def files(self) -> list[Path]:
         """The instances."""
         return [self.settings.instances]
 
-    def count(self) -> int:
-        """One entry an image."""
-        return len(self._instances.images)
-
-    def read(self, first: int = 0, count: int | None = None) -> Iterator[Sample | Quarantined]:
-        """Images `first` to `first + count` in file order."""
-        return self._entries.read(first, count)
+    def _open(self) -> EntryFile:
+        return self._instances.images
 
     def _sample(self, index: int) -> Sample:
         image = self._instances.images.read(index, CocoImage)
@@ -202,9 +196,4 @@ class CocoInstances:
         form = random_for(0, self.name, str(image.id)).choice(lines("dense_questions"))
         text = ", ".join(f"{name} <box>" for name, _ in named)
         turns = Turn("user", form), Turn("assistant", text, tuple(box for _, box in named))
-        return Sample.of(
-            "dense_caption",
-            picture,
-            turns,
-            Origin(self.name, self.settings.licence or self.licence, question_type="list"),
-        )
+        return Sample.of("dense_caption", picture, turns, self._origin("list"))

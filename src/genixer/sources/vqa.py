@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -10,10 +9,9 @@ from typing import ClassVar
 import msgspec
 from pydantic import field_validator
 
-from genixer.data import Origin, Quarantined, Sample, Turn
-from genixer.sources.base import SourceSettings
+from genixer.data import Sample, Turn
+from genixer.sources.base import EntrySource, SourceSettings
 from genixer.store.entries import (
-    Entries,
     EntryError,
     EntryFile,
     clean,
@@ -21,7 +19,6 @@ from genixer.store.entries import (
     json_array,
     json_lines,
 )
-from genixer.store.images import ImageCatalog
 from genixer.tasks.shape import LETTERS
 
 __all__ = ["Aokvqa", "AokvqaSettings", "Pope", "PopeSettings", "VqaV2", "VqaV2Settings"]
@@ -72,33 +69,19 @@ class _Annotation(msgspec.Struct):
     question_type: str = ""
 
 
-class VqaV2:
+class VqaV2(EntrySource):
     """Open questions with their majority answer, as common VQA."""
 
     name: ClassVar[str] = "vqav2"
     licence: ClassVar[str] = "CC BY 4.0"
     tasks: ClassVar[tuple[str, ...]] = ("common_vqa",)
     Settings: ClassVar[type[VqaV2Settings]] = VqaV2Settings
-
-    def __init__(self, settings: VqaV2Settings) -> None:
-        """Keep `settings`; open nothing yet."""
-        self.settings = settings
-        self._catalog = ImageCatalog(settings.images)
-        self._entries = Entries(
-            lambda: json_array(settings.questions, "questions"), "question_id", self._sample
-        )
+    key: ClassVar[str] = "question_id"
+    settings: VqaV2Settings
 
     def files(self) -> list[Path]:
         """Questions, annotations."""
         return [self.settings.questions, self.settings.annotations]
-
-    def count(self) -> int:
-        """One entry a question."""
-        return len(self._entries.file)
-
-    def read(self, first: int = 0, count: int | None = None) -> Iterator[Sample | Quarantined]:
-        """Questions `first` to `first + count` in file order."""
-        return self._entries.read(first, count)
 
     @cached_property
     def _annotations(self) -> tuple[EntryFile, dict[int | str, int], frozenset[int | str]]:
@@ -107,6 +90,9 @@ class VqaV2:
         first, repeated = file.by_id("question_id")
         doubted = {file.read(i, _Id).question_id for i in repeated}
         return file, first, frozenset(doubted)
+
+    def _open(self) -> EntryFile:
+        return json_array(self.settings.questions, "questions")
 
     def _sample(self, index: int) -> Sample:
         asked = self._entries.file.read(index, _Question)
@@ -127,9 +113,7 @@ class VqaV2:
             Turn("assistant", clean(found.multiple_choice_answer)),
         )
         image = self._catalog.ref(image_path(self.settings.image_pattern, asked.image_id))
-        origin = Origin(
-            self.name, self.settings.licence or self.licence, question_type=found.question_type
-        )
+        origin = self._origin(found.question_type)
         return Sample.of("common_vqa", image, turns, origin)
 
 
@@ -154,31 +138,22 @@ class _Probe(msgspec.Struct):
     category: str = "existence"
 
 
-class Pope:
+class Pope(EntrySource):
     """Whether an object is there, as adversarial VQA."""
 
     name: ClassVar[str] = "pope"
     licence: ClassVar[str] = "MIT"
     tasks: ClassVar[tuple[str, ...]] = ("adv_vqa",)
     Settings: ClassVar[type[PopeSettings]] = PopeSettings
-
-    def __init__(self, settings: PopeSettings) -> None:
-        """Keep `settings`; open nothing yet."""
-        self.settings = settings
-        self._catalog = ImageCatalog(settings.images)
-        self._entries = Entries(lambda: json_lines(settings.questions), "question_id", self._sample)
+    key: ClassVar[str] = "question_id"
+    settings: PopeSettings
 
     def files(self) -> list[Path]:
         """The questions."""
         return [self.settings.questions]
 
-    def count(self) -> int:
-        """One entry a line."""
-        return len(self._entries.file)
-
-    def read(self, first: int = 0, count: int | None = None) -> Iterator[Sample | Quarantined]:
-        """Lines `first` to `first + count` in file order, blank ones not counted."""
-        return self._entries.read(first, count)
+    def _open(self) -> EntryFile:
+        return json_lines(self.settings.questions)
 
     def _sample(self, index: int) -> Sample:
         probe = self._entries.file.read(index, _Probe)
@@ -186,12 +161,7 @@ class Pope:
             raise EntryError("bad_label", f"{probe.label!r} is neither yes nor no")
         turns = Turn("user", clean(probe.text)), Turn("assistant", probe.label)
         image = self._catalog.ref(join_path(self.settings.image_prefix, probe.image))
-        return Sample.of(
-            "adv_vqa",
-            image,
-            turns,
-            Origin(self.name, self.settings.licence or self.licence, question_type=probe.category),
-        )
+        return Sample.of("adv_vqa", image, turns, self._origin(probe.category))
 
 
 class AokvqaSettings(SourceSettings):
@@ -213,31 +183,22 @@ class _Choice(msgspec.Struct):
     correct_choice_idx: int
 
 
-class Aokvqa:
+class Aokvqa(EntrySource):
     """Questions with options, as multiple choice; options get letters in the order of the file."""
 
     name: ClassVar[str] = "aokvqa"
     licence: ClassVar[str] = "Apache-2.0"
     tasks: ClassVar[tuple[str, ...]] = ("mc_vqa",)
     Settings: ClassVar[type[AokvqaSettings]] = AokvqaSettings
-
-    def __init__(self, settings: AokvqaSettings) -> None:
-        """Keep `settings`; open nothing yet."""
-        self.settings = settings
-        self._catalog = ImageCatalog(settings.images)
-        self._entries = Entries(lambda: json_array(settings.questions), "question_id", self._sample)
+    key: ClassVar[str] = "question_id"
+    settings: AokvqaSettings
 
     def files(self) -> list[Path]:
         """The questions."""
         return [self.settings.questions]
 
-    def count(self) -> int:
-        """One entry a question."""
-        return len(self._entries.file)
-
-    def read(self, first: int = 0, count: int | None = None) -> Iterator[Sample | Quarantined]:
-        """Questions `first` to `first + count` in file order."""
-        return self._entries.read(first, count)
+    def _open(self) -> EntryFile:
+        return json_array(self.settings.questions)
 
     def _sample(self, index: int) -> Sample:
         asked = self._entries.file.read(index, _Choice)
@@ -252,6 +213,4 @@ class Aokvqa:
             Turn("assistant", LETTERS[asked.correct_choice_idx]),
         )
         image = self._catalog.ref(image_path(self.settings.image_pattern, asked.image_id))
-        return Sample.of(
-            "mc_vqa", image, turns, Origin(self.name, self.settings.licence or self.licence)
-        )
+        return Sample.of("mc_vqa", image, turns, self._origin())
