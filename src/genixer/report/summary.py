@@ -9,7 +9,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from genixer.report.model import Effect, Ledger, Page, PrecisionRow, Seen, Share, Students
+from genixer.report.model import (
+    THRESHOLDS,
+    Effect,
+    Judge,
+    Ledger,
+    Page,
+    PrecisionRow,
+    Seen,
+    Share,
+    Students,
+)
 
 __all__ = ["summary"]
 
@@ -17,7 +27,7 @@ _WIDTH = 118
 
 
 def summary(page: Page) -> str:
-    """Funnel, precision, students and what each model has seen, as text.
+    """Funnel, precision, judge, students and what each model has seen, as text.
 
     >>> print(summary(Page("demo", "3f2a90cc51d8e7b6")))
     demo (config 3f2a90cc51d8)
@@ -33,6 +43,7 @@ def summary(page: Page) -> str:
         f"{page.title} (config {page.digest[:12]})\n",
         _funnel(page.funnel),
         _precision(page.precision),
+        *([_judge(page.judge)] if page.judge else []),
         _students(page.students),
     ]
     if page.seen:
@@ -66,6 +77,28 @@ def _precision(rows: Sequence[PrecisionRow]) -> str:
     ]
     title = "Precision by the exact truth, % (95 % interval) of rows"
     return _table(title, ["task", *columns], lines)
+
+
+def _judge(judge: Judge) -> str:
+    """How far the judge can be trusted at its threshold: it shares its base with the generator."""
+    at = round(judge.threshold * THRESHOLDS)
+    lines = []
+    for task, counts in judge.passing.items():
+        (right, right_passing), (wrong, wrong_passing) = (
+            (counts[verdict][0], counts[verdict][at]) for verdict in ("right", "wrong")
+        )
+        line = [task or "all", f"{right:,}", f"{wrong:,}"]
+        line.append(_part(right_passing, right_passing + wrong_passing))
+        lines.append([*line, _part(right_passing, right), _part(wrong - wrong_passing, wrong)])
+    title = (
+        f"Filter {judge.score} at {judge.threshold:g} by the exact truth, % of the rows it judged: "
+        "precision, recall, wrong rows refused"
+    )
+    return _table(title, ["task", "right", "wrong", "precision", "recall", "refused"], lines)
+
+
+def _part(some: int, of: int) -> str:
+    return f"{100 * some / of:.1f}" if of else "-"
 
 
 def _students(students: Students | None) -> str:
