@@ -24,7 +24,7 @@ from genixer.training.run import (
     train,
 )
 from genixer.training.spread import spread_of
-from genixer.training.tower import TowerSchedule, train_tower
+from genixer.training.tower import TowerSchedule, _Lesson, train_tower
 
 TEXTS = ["How many dogs are there? 2", "Where is the red book? [0.10,0.20,0.30,0.40]", "yes no"] * 4
 WORDS = train_tokenizer(TEXTS, 800, 2)
@@ -283,6 +283,19 @@ def test_tower_learns_names_and_corners(model, pictures):
     )
     assert lines[-1]["named"] > 0.9
     assert lines[-1]["corner_error"] < lines[0]["corner_error"]
+    assert lines[-1]["recall_error"] < 0.7 * lines[0]["recall_error"]
+
+
+def test_a_piece_is_the_part_of_the_picture_under_its_cell(model):
+    lesson = _Lesson(model, 1, seed=1)
+    pixels = torch.zeros(1, 3, 32, 32)
+    pixels[0, 1, 16:, :16] = 2.0
+    pieces = lesson.pieces(pixels)
+    lesson.close()
+    assert pieces.shape == (1, 4, 48)
+    # Cells in reading order: lower left is the third; of its channels only green.
+    assert torch.equal(pieces[0].sum(1), torch.tensor([0.0, 0.0, 32.0, 0.0]))
+    assert torch.equal(pieces[0, 2, 16:32], torch.full((16,), 2.0))
 
 
 def test_saved_model_loads_with_the_same_logits_tokens_and_revision(model, pictures, tmp_path):

@@ -68,6 +68,8 @@ class TrainSettings(StageSettings):
 
     Needs dense captions.
     """
+    tower_recall: float = Field(0.5, ge=0.0)
+    """What giving back its own piece of the picture counts for a cell, in these first steps."""
     warmup: float = 0.03
     """Share of the steps with a rising rate; then it falls as a cosine."""
     length_power: float = 0.5
@@ -238,7 +240,9 @@ class TrainStage(Stage):
         from genixer.training.tower import TowerSchedule, train_tower
 
         steps = self.settings.tower_steps if step.limit is None else 2
-        schedule = TowerSchedule(steps=steps, precision=self.settings.precision)
+        schedule = TowerSchedule(
+            steps=steps, precision=self.settings.precision, recall=self.settings.tower_recall
+        )
         train_tower(model, list(regions.items()), schedule, step.images, self._seed(step), note)
 
     def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:

@@ -1,4 +1,4 @@
-"""First lessons of a vision tower: what covers each cell, and where that thing's corners are.
+"""First lessons of a vision tower: what covers each cell, where its corners are, how it looks.
 
 The language model then starts from cells that can be read, which is most of what it has to wait for
 otherwise. The projector is left alone: taught to look like the words that name them, cells lose
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["TowerSchedule", "train_tower"]
 
 
+_PIECE = 4
+
+
 class TowerSchedule(BaseModel):
     """How long the tower learns by itself before the language model joins in."""
 
@@ -38,6 +41,11 @@ class TowerSchedule(BaseModel):
     """As in `genixer.training.run.Schedule`."""
     box_weight: float = 0.25
     """Weight of the corners' error against the naming error."""
+    recall: float = Field(0.5, ge=0.0)
+    """Weight of the error with which a cell gives back its own piece of the picture.
+
+    Without it the tower learns to drop whatever has no name: backgrounds are then lost for good.
+    """
 
 
 def train_tower(
@@ -67,12 +75,17 @@ def train_tower(
         targets = [_targets(model, ref, regions, number) for ref, regions in batch]
         name, box = (torch.stack(part) for part in zip(*targets, strict=True))
         with torch.autocast("cpu", torch.bfloat16, enabled=schedule.precision == "bf16"):
-            scores, corners = lesson(model.pixels([open_image(images, r.path) for r, _ in batch]))
+            pixels = model.pixels([open_image(images, ref.path) for ref, _ in batch])
+            scores, corners, pieces = lesson(pixels)
         covered = name > 0
         naming = _naming(scores.float(), name, covered)
         placing = _placing(corners.float()[covered], box[covered])
         optimiser.zero_grad(set_to_none=True)
-        (naming + schedule.box_weight * placing).backward()
+        recalling = nn.functional.mse_loss(pieces.float(), lesson.pieces(pixels))
+        loss = naming + schedule.box_weight * placing
+        if schedule.recall:
+            loss = loss + schedule.recall * recalling
+        loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         plan.step()
@@ -87,13 +100,17 @@ def train_tower(
                     "corner_error": round(
                         float((corners[covered] - box[covered]).detach().abs().mean()), 4
                     ),
+                    "recall_error": round(float(recalling.detach()), 4),
                 }
             )
     lesson.close()
 
 
 class _Lesson:
-    """A tower with two heads that are thrown away: what covers a cell, and that thing's corners."""
+    """A tower with heads that are thrown away.
+
+    What covers a cell, that thing's corners, and the cell's own piece of the picture, 4 x 4 px.
+    """
 
     def __init__(self, model: LoadedModel, names: int, seed: int) -> None:
         self.tower: Any = model.model.model.vision_tower
@@ -102,6 +119,7 @@ class _Lesson:
             torch.manual_seed(seed)
             self.names = nn.Linear(width, names + 1)
             self.corners = nn.Sequential(nn.Linear(width, 192), nn.GELU(), nn.Linear(192, 4))
+            self.recall = nn.Linear(width, 3 * _PIECE * _PIECE)
         for parameter in self.tower.parameters():
             parameter.requires_grad_(True)
         self.tower.learn_statistics = True
@@ -110,12 +128,19 @@ class _Lesson:
 
     def parameters(self) -> list[nn.Parameter]:
         """Everything that learns here."""
-        return [p for part in (self.tower, self.names, self.corners) for p in part.parameters()]
+        parts = (self.tower, self.names, self.corners, self.recall)
+        return [parameter for part in parts for parameter in part.parameters()]
 
-    def __call__(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores of names [N, cells, names + 1] and corners [N, cells, 4] in [0, 1]."""
+    def __call__(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores of names [N, cells, names + 1], corners [N, cells, 4] in [0, 1], and pieces."""
         cells = self.tower(pixels).last_hidden_state
-        return self.names(cells), self.corners(cells).sigmoid()
+        return self.names(cells), self.corners(cells).sigmoid(), self.recall(cells)
+
+    def pieces(self, pixels: Tensor) -> Tensor:
+        """The picture's piece in every cell, shrunk to 4 x 4 px: [N, cells, 48]."""
+        side = self.tower.config.image_size // 2 ** len(self.tower.config.widths)
+        small = nn.functional.adaptive_avg_pool2d(pixels, side * _PIECE)
+        return nn.functional.unfold(small, _PIECE, stride=_PIECE).transpose(1, 2)
 
     def close(self) -> None:
         """Fix the batch statistics: a picture's cells no longer depend on its neighbours."""
