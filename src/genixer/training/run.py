@@ -151,7 +151,7 @@ def train(
     model.model.model.vision_tower.to(memory_format=torch.channels_last)
     every = max(1, schedule.steps // 100)
     tokens, running = 0, 0.0
-    torch.set_num_threads(threads * schedule.lanes)
+    torch.set_num_threads(threads)
     with _shared_prefix(model), _Lanes(model, schedule, images, threads) as lanes:
         started = time.monotonic()
         for step in range(1, schedule.steps + 1):
@@ -161,7 +161,7 @@ def train(
             for optimiser in optimisers:
                 for group in optimiser.param_groups:
                     group["lr"] = group["peak"] * share
-                optimiser.step()
+            lanes.move(optimisers)
             tokens += found.tokens
             running = found.loss if step == 1 else 0.95 * running + 0.05 * found.loss
             if step % every == 0 or step == schedule.steps:
@@ -174,7 +174,6 @@ def train(
                         "tokens_per_second": round(tokens / (time.monotonic() - started)),
                     }
                 )
-    torch.set_num_threads(threads)
     model.model.eval()
 
 
@@ -247,6 +246,10 @@ class _Lanes:
             found = [part.gradients[place] for part in parts]
             parameter.grad = sum(found[1:], found[0]) / weight
         return _Found(loss, sum(part.tokens for part in parts))
+
+    def move(self, optimisers: Sequence[torch.optim.Optimizer]) -> None:
+        """Let every optimiser take its step; no two move the same weights."""
+        list(self._pool.map(lambda one: one.step(), optimisers))
 
     def _part(self, visits: Sequence[Visit]) -> _Part:
         schedule = self._schedule
