@@ -63,7 +63,7 @@ def test_every_step_and_every_seed_has_its_own_luck() -> None:
 
 
 @given(
-    st.lists(st.floats(-40, 40), min_size=2, max_size=12),
+    st.lists(st.floats(-40, 40, width=32), min_size=2, max_size=12),
     st.floats(0.05, 3.0),
     st.floats(0.01, 1.0),
     st.integers(0, 12),

@@ -193,11 +193,15 @@ def page_data(files: Path) -> dict[str, Any]:
 def test_whole_run_becomes_page_text_and_card(run: Run) -> None:
     files = run.report(whole_run(run))
     text = (files / "summary.txt").read_text()
-    lines = {line.split()[0]: line.split() for line in text.splitlines() if line}
+    tables = [table.splitlines() for table in text.split("\n\n")]
+    lines = {line.split()[0]: line.split() for table in tables for line in table[2:]}
+    judged = {line.split()[0]: line.split() for line in tables[3][2:]}
+    lines["common_vqa"] = next(line.split() for line in tables[2] if line.startswith("common_vqa"))
     assert lines["generate"] == ["generate", "5", "5", "-", "-"]
     assert lines["decode"] == ["decode", "5", "4", "no_answer", "1", "-"]
     assert lines["judge"] == ["judge", "4", "3", "judge_said_no", "1", "-"]
     assert lines["common_vqa"][1:] == ["75.0", "(30-95)", "of", "4", "100.0", "(44-100)", "of", "3"]
+    assert judged["common_vqa"] == ["common_vqa", "3", "1", "100.0", "100.0", "100.0"]
     assert lines["generator"] == ["generator", "base", "40", "vqav2", "40"]
     assert "3 generated rows" in (files / "dataset_card.md").read_text()
 
