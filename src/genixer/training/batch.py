@@ -61,6 +61,7 @@ class Batch:
     `input_ids` [B, T] int64; `labels` [B, T], -100 where there is no loss; `position_ids` [B, T];
     `segment_ids` [B, T]: 0 the shared prefix, 1.. the conversations, -1 padding; `loss_weight` [B,
     T] float32; `pixel_values` [N, 3, H, W] float32; `image_of` [N]: the row each image belongs to.
+    `cells`: what the image tokens show, None where no image tells.
     """
 
     input_ids: Tensor
