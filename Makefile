@@ -31,7 +31,8 @@ base: $(VENV)/.train-installed  ## train the shipped weights anew (runs/base) an
 	@for model in base start clip; do \
 		install -D -m 644 -t src/genixer/models/weights/$$model \
 			runs/base/$$model/files/model/* runs/base/$$model/files/*.json*; done
-	@install -D -m 644 runs/base/eyes/files/log.jsonl src/genixer/models/weights/base/log_eyes.jsonl
+	@for step in eyes compare; do \
+		install -m 644 runs/base/$$step/files/log.jsonl src/genixer/models/weights/base/log_$$step.jsonl; done
 
 test: $(VENV)/.dev-installed static all-tests  ## install, then every check and every test
 

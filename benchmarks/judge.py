@@ -25,7 +25,7 @@ from genixer.inference.transformers import TransformersBackend
 from genixer.models.base import load_preset, shipped_models
 from genixer.models.llava import LoadedModel, create, load
 from genixer.models.tokenizer import train_tokenizer
-from genixer.tasks.judging import JUDGE_OPTIONS, judge_prompt
+from genixer.tasks.judging import JUDGE_OPTIONS, judge_prompts
 
 TOKENS, BLOCK, ROUNDS, PER_IMAGE = 10, 32, 3, 4
 NAMES = ("dog", "red apple", "green book", "umbrella", "bicycle", "blue heart")
@@ -62,7 +62,7 @@ def sampled(backend: TransformersBackend, samples: list[Sample], folder: Path, b
         Request(
             content_id("judge", sample.id),
             sample.image,
-            judge_prompt(sample, backend.canvas(160, 120)),
+            judge_prompts(sample, backend.canvas(160, 120))[0],
             Sampling(TOKENS, temperature=1.0, top_p=0.95, top_k=10, seed=number),
         )
         for number, sample in enumerate(samples)

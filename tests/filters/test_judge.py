@@ -39,7 +39,7 @@ class FixedBackend:
         return [Choice(request.id, self._weigh(request.prompt), (1, 1)) for request in requests]
 
     def _weigh(self, prompt: str) -> tuple[float, float]:
-        said = prompt.split("Answer: ")[1].split("\n")[0]
+        said = prompt.split("Answer: ")[-1].split("\n")[0]
         if said == "broken":
             return math.nan, math.nan
         # A constant taken off both sides must not matter.
@@ -89,6 +89,21 @@ def test_text_the_model_cannot_be_shown_fails_and_the_others_keep_their_place() 
         "judge_failed",
         "judge_said_no",
     ]
+
+
+def dialogue(*answers: str) -> Sample:
+    turns = [turn for one in answers for turn in sample(one).turns]
+    return Sample.of("md", IMAGE, tuple(turns), Origin("test"))
+
+
+def test_a_dialogue_is_as_right_as_its_least_likely_answer() -> None:
+    backend = FixedBackend()
+    one = JudgeFilter(JudgeSettings(model="fixed"), backend)
+    several = [dialogue("0.9", "0.2", "0.8"), sample("0.7"), dialogue("0.6", "broken")]
+    verdicts = one.judge([*several, dialogue("0.9", "0.6")], Path())
+    assert [v.reason for v in verdicts] == ["judge_said_no", "", "judge_failed", ""]
+    assert [v.score for v in verdicts] == pytest.approx([0.2, 0.7, None, 0.6])
+    assert [prompt.count("Question:") for prompt in backend.prompts] == [1, 2, 3, 1, 1, 2, 1, 2]
 
 
 def test_a_block_is_one_call() -> None:

@@ -98,6 +98,33 @@ def test_a_wrong_box_or_name_comes_from_the_same_image(run_stage):
     assert "Answer: cat" in reg[1]
 
 
+def test_a_judge_sees_a_dialogue_up_to_the_answer_in_question(run_stage):
+    dialogues = [
+        Sample.of(
+            "md",
+            ask("md", "", "", n).image,
+            tuple(
+                Turn(who, text)
+                for question, answer in (("Is it old?", "yes"), ("How many?", "3"), ("Red?", "no"))
+                for who, text in (("user", question), ("assistant", answer))
+            ),
+            Origin("test"),
+        )
+        for n in range(60)
+    ]
+    right = {"Is it old?": "yes", "How many?": "3", "Red?": "no"}
+    lengths = {"Yes": set(), "No": set()}
+    for row in rows(run_stage(stage("judge"), dialogues)):
+        *shown, asked = row.messages[0].text.split("\n")
+        assert asked == f"Is the {'last ' if len(shown) > 1 else ''}answer right?"
+        pairs = [line.removeprefix("Question: ").split(" Answer: ") for line in shown]
+        assert all(right[question] == answer for question, answer in pairs[:-1])
+        question, answer = pairs[-1]
+        assert row.messages[1].text == ("Yes" if right[question] == answer else "No")
+        lengths[row.messages[1].text].add(len(shown))
+    assert lengths == {"Yes": {1, 2, 3}, "No": {1, 2, 3}}
+
+
 def test_several_purposes_lie_side_by_side_whatever_the_shards(run_stage):
     both = ("generator", "student", "judge")
     whole = run_stage(stage(*both), ONE_OF_EACH, name="a")

@@ -281,6 +281,19 @@ def test_answers_of_the_students_become_a_table(run: Run) -> None:
     assert lines[start + 3].split()[0] == "+50.0"
 
 
+def test_without_an_arm_called_none_the_first_is_what_others_are_compared_with(run: Run) -> None:
+    scores = (
+        evaluated(run, "evaluate-old-1", [1.0, 0.0, 0.0, 0.0]),
+        evaluated(run, "evaluate-new-1", [1.0, 1.0, 1.0, 0.0]),
+    )
+    text = (run.report({"scores": scores}) / "summary.txt").read_text()
+    assert "below it the difference to old" in text
+    assert "+50.0" in text
+    again = (run.report({"scores": scores}, baseline="new") / "summary.txt").read_text()
+    assert "below it the difference to new" in again
+    assert "-50.0" in again
+
+
 def test_evaluate_step_that_scored_nothing_is_named(run: Run) -> None:
     odd = run.add("odd", "collect", 0, fill_with())
     with pytest.raises(ConfigError, match=r"role `scores` wrote no scores\.json"):

@@ -7,7 +7,7 @@ from genixer.data import Box, ImageRef, Message, Origin, Sample, Turn
 from genixer.errors import CannotEncodeError
 from genixer.tasks import TASKS, load_task
 from genixer.tasks.base import Canvas, ParseError
-from genixer.tasks.judging import judge_prompt
+from genixer.tasks.judging import judge_prompts
 from genixer.tasks.voices import answer_text, messages, question_text, read_answer
 
 CANVAS = Canvas("unit", 2, 64, 64)
@@ -41,12 +41,13 @@ def test_every_voice_of_every_task_says_what_the_golden_file_says():
         blocks.append(f"--- {name}: generator's text\n{task.encode(TURNS[name], CANVAS)}")
         spoken = "\n".join(f"{m.role}: {m.text}" for m in messages(TURNS[name], CANVAS))
         blocks.append(f"--- {name}: student\n{spoken}")
-        blocks.append(f"--- {name}: judge\n{judge_prompt(sample(name), CANVAS)}")
+        judged = "\n".join(judge_prompts(sample(name), CANVAS))
+        blocks.append(f"--- {name}: judge\n{judged}")
     assert "\n".join(blocks) + "\n" == GOLDEN.read_text(encoding="utf-8")
 
 
 def test_judge_sees_the_option_and_not_its_letter():
-    assert "Question: What is it? Answer: a cat\n" in judge_prompt(sample("mc_vqa"), CANVAS)
+    assert "Question: What is it? Answer: a cat\n" in judge_prompts(sample("mc_vqa"), CANVAS)[0]
 
 
 def test_a_line_about_the_answer_follows_each_question_and_no_answer():

@@ -193,6 +193,17 @@ def test_conversations_of_one_entry_share_its_weight(model):
     assert 0.6 < share < 0.73
 
 
+def test_an_image_is_visited_in_proportion_to_what_there_is_to_say_of_it(model):
+    many = [(ImageRef("many.png", 4, 4, "1"), encode(rows()[0], model)) for _ in range(17)]
+    few = [(ImageRef(f"{n}.png", 4, 4, "2"), encode(rows()[0], model)) for n in range(5)]
+    visits = list(islice(plan_visits(group([*many, *few]), 8, {}, 5), 3 * (3 + 5)))
+    per_round = [Counter(visit.image.path for visit in visits[n : n + 8]) for n in (0, 8, 16)]
+    assert per_round == [{"many.png": 3, **{f"{n}.png": 1 for n in range(5)}}] * 3
+    sizes = {visit.image.path: len(visit.conversations) for visit in visits}
+    assert sizes == {"many.png": 8, **{f"{n}.png": 1 for n in range(5)}}
+    assert [visit.image for visit in visits[:8]] != [visit.image for visit in visits[8:16]]
+
+
 def test_lanes_find_the_gradients_of_the_whole_batch(model, pictures):
     found = []
     for lanes in (1, 2, 3):

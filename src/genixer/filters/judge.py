@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -14,7 +15,7 @@ from genixer.errors import CannotEncodeError
 from genixer.filters.base import FilterSettings
 from genixer.inference import load_backend
 from genixer.inference.base import Backend, Choice
-from genixer.tasks.judging import JUDGE_OPTIONS, judge_prompt
+from genixer.tasks.judging import JUDGE_OPTIONS, judge_prompts
 
 __all__ = ["Band", "JudgeFilter", "JudgeSettings", "yes_share"]
 
@@ -55,6 +56,8 @@ class JudgeFilter:
     """Asks the model whether the answer is right: one forward pass, nothing is sampled.
 
     Score: p(Yes) / (p(Yes) + p(No)), in [0, 1], from the raw log-probabilities of the two words.
+    A dialogue is asked about answer by answer, each after the turns before it, and scores as its
+    least likely answer does.
     Rows below the band are `judge_said_no`, above it `judge_too_sure`. A score that cannot be had
     (unreadable image, NaN, text the model's coordinates cannot carry) is `judge_failed`.
     """
@@ -82,28 +85,33 @@ class JudgeFilter:
 
     def judge(self, samples: Sequence[Sample], images: Path) -> list[Verdict]:
         """One verdict a sample, in order; raises `BackendError` when the model itself fails."""
-        requests = [self._request(sample) for sample in samples]
-        asked = [request for request in requests if request is not None]
+        requests = [self._requests(sample) for sample in samples]
+        asked = [request for of_sample in requests for request in of_sample]
         choices = iter(self.backend.choose(asked, JUDGE_OPTIONS, images) if asked else [])
         return [
-            self._verdict(sample.task, next(choices) if request is not None else None)
-            for sample, request in zip(samples, requests, strict=True)
+            self._verdict(sample.task, list(islice(choices, len(of_sample))))
+            for sample, of_sample in zip(samples, requests, strict=True)
         ]
 
-    def _request(self, sample: Sample) -> Request | None:
+    def _requests(self, sample: Sample) -> list[Request]:
+        """One an answer; none where the sample's text cannot be shown to the model."""
         canvas = self.backend.canvas(sample.image.width, sample.image.height)
         try:
-            prompt = judge_prompt(sample, canvas)
+            prompts = judge_prompts(sample, canvas)
         except CannotEncodeError:
-            return None
-        return Request(
-            content_id("judge", sample.id), sample.image, prompt, Sampling(), sample.task
-        )
+            return []
+        return [
+            Request(
+                content_id("judge", sample.id, at), sample.image, prompt, Sampling(), sample.task
+            )
+            for at, prompt in enumerate(prompts)
+        ]
 
-    def _verdict(self, task: str, choice: Choice | None) -> Verdict:
-        score = math.nan if choice is None else yes_share(*choice.logprobs)
-        if math.isnan(score):
+    def _verdict(self, task: str, choices: Sequence[Choice]) -> Verdict:
+        scores = [yes_share(*choice.logprobs) for choice in choices]
+        if not scores or any(math.isnan(score) for score in scores):
             return Verdict(keep=False, reason="judge_failed")
+        score = min(scores)
         band = self.settings.tasks.get(task, self.settings)
         if score < band.keep_above:
             return Verdict(keep=False, reason="judge_said_no", score=score)

@@ -53,6 +53,7 @@ class FilterStage(Stage):
     """
 
     name: ClassVar[str] = "filter"
+    version = 2
     Settings: ClassVar[type[FilterStageSettings]] = FilterStageSettings
 
     def __init__(

@@ -25,7 +25,7 @@ from genixer.stages.base import Estimate, FileWriter, RowWriter, Stage, StageSet
 from genixer.stages.keyed_rows import KeyedRows, key_of, write_keyed_rows
 from genixer.tasks import TASKS, load_task
 from genixer.tasks.base import Canvas, Purpose
-from genixer.tasks.judging import JUDGE_OPTIONS, judge_prompt
+from genixer.tasks.judging import JUDGE_OPTIONS, judge_prompts
 from genixer.tasks.twins import wrong_twin
 from genixer.tasks.voices import SHORT_ANSWER_TASKS, messages
 
@@ -104,6 +104,7 @@ class InstructStage(Stage):
     """
 
     name = "instruct"
+    version = 2
     Settings = InstructSettings
 
     def __init__(self, settings: InstructSettings) -> None:
@@ -208,9 +209,12 @@ class InstructStage(Stage):
         twin = wrong_twin(sample, near.of(sample), rng)
         if twin is None and self.settings.judge_negatives:
             return None
-        shown = twin if wrong and twin is not None else sample
-        answer = JUDGE_OPTIONS[1] if shown is twin else JUDGE_OPTIONS[0]
-        return Message("user", judge_prompt(shown, canvas)), Message("assistant", answer)
+        if wrong and twin is not None:
+            changed = [a != b for a, b in zip(sample.turns, twin.turns, strict=True)]
+            asked = judge_prompts(twin, canvas)[changed.index(True) // 2]
+            return Message("user", asked), Message("assistant", JUDGE_OPTIONS[1])
+        asked = rng.choice(judge_prompts(sample, canvas))
+        return Message("user", asked), Message("assistant", JUDGE_OPTIONS[0])
 
 
 def _by_image(step: Step) -> Iterator[tuple[int, bytes]]:

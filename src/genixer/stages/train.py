@@ -109,7 +109,7 @@ class TrainStage(Stage):
     """
 
     name = "train"
-    version = 2
+    version = 3
     Settings = TrainSettings
     rows_per_shard = 4096
 

@@ -7,14 +7,14 @@ from genixer.tasks.base import Canvas
 from genixer.tasks.grammar import ANSWER, QUESTION, write_turn
 from genixer.tasks.shape import LETTERS, options, stem
 
-__all__ = ["JUDGE_OPTIONS", "judge_prompt"]
+__all__ = ["JUDGE_OPTIONS", "judge_prompts"]
 
 JUDGE_OPTIONS = ("Yes", "No")
 """What a judge may say; p(right) = p(Yes) / (p(Yes) + p(No))."""
 
 
-def judge_prompt(sample: Sample, canvas: Canvas) -> str:
-    """Question and answer of `sample`, and the request to judge them.
+def judge_prompts(sample: Sample, canvas: Canvas) -> list[str]:
+    """For each answer of `sample`: the dialogue up to it, and the request to judge that answer.
 
     An option's text stands for its letter. Raises `CannotEncodeError` for text that cannot be
     carried.
@@ -22,14 +22,14 @@ def judge_prompt(sample: Sample, canvas: Canvas) -> str:
     >>> from genixer.data import ImageRef, Origin
     >>> turns = Turn("user", "Is it new?"), Turn("assistant", "yes")
     >>> cat = ImageRef("cat.png", 1, 1, "")
-    >>> print(judge_prompt(Sample.of("common_vqa", cat, turns, Origin("x")), Canvas()))
+    >>> print(judge_prompts(Sample.of("common_vqa", cat, turns, Origin("x")), Canvas())[0])
     Question: Is it new? Answer: yes
     Is the answer right?
     """
     pairs = zip(sample.turns[::2], sample.turns[1::2], strict=True)
     shown = [_pair(sample.task, question, answer, canvas) for question, answer in pairs]
-    last = "Is the answer right?" if len(shown) == 1 else "Are all answers right?"
-    return "\n".join([*shown, last])
+    asked = ["Is the answer right?", *["Is the last answer right?"] * (len(shown) - 1)]
+    return ["\n".join([*shown[: at + 1], line]) for at, line in enumerate(asked)]
 
 
 def _pair(task: str, question: Turn, answer: Turn, canvas: Canvas) -> str:

@@ -99,21 +99,23 @@ def plan_visits(
     seed: int,
     regions: Mapping[ImageRef, Sequence[Region]] | None = None,
 ) -> Iterator[Visit]:
-    """Endless visits: images in a new order each round, with some of their conversations.
+    """Endless visits to images in a new order each round, with some of their conversations.
 
-    A visit has up to `per_visit` of them.
+    A visit has up to `per_visit` of them, and an image of n conversations is visited n /
+    `per_visit` times a round, rounded up: one with few does not take the place of one with many.
 
-    Conversations are drawn without replacement. Those that one entry of `weights` covers share its
-    weight, however many an image has of them: with 2 for `student/rec` and 1 for `judge`, two
-    conversations of the first come for one of the second. Others count 1 each. Depends on the
+    A visit's conversations are drawn without replacement. Those that one entry of `weights` covers
+    share its weight, however many an image has of them: with 2 for `student/rec` and 1 for `judge`,
+    two conversations of the first come for one of the second. Others count 1 each. Depends on the
     arguments alone.
     """
     images = sorted(by_image, key=lambda image: image.path)
     round_number = 0
     while True:
         rng = random_for(seed, "visits", str(round_number))
-        rng.shuffle(images)
-        for image in images:
+        visited = [one for one in images for _ in range(0, len(by_image[one]), per_visit)]
+        rng.shuffle(visited)
+        for image in visited:
             drawn = _draw(by_image[image], per_visit, weights, rng)
             yield Visit(image, drawn, tuple((regions or {}).get(image, ())))
         round_number += 1
