@@ -190,13 +190,16 @@ def test_readers_are_tried_in_order_and_the_first_form_gives_the_reason():
         codec = load_task("rec")
         names = ["marks", "numbered", "json"]
         return read_leniently(
-            text, CANVAS, names, lambda s: codec.decode(s, CANVAS), ParseError("strict")
+            text, CANVAS, names, lambda s: codec.decode(s, CANVAS), codec.decode(text, CANVAS)
         )
 
     assert found('{"q": "Where?", "a": [0.1, 0.2, 0.5, 0.75]}')[1] == "json"
     assert found("Q: Where? A: there").reason == "no_box"
     assert found("[0.1, 0.2]").reason == "bad_value"
-    assert found("**Q:** Where? **A:** there").reason == "strict"
+    assert found("**Q:** Where? **A:** there").reason == "no_question"
+    # Text in the codec's own form is refused for the codec's reason.
+    assert found("Question: Where? Answer:").reason == "empty_answer"
+    assert found("Question: Where? Answer: there").reason == "no_box"
 
 
 def test_an_unknown_reader_names_the_near_ones():

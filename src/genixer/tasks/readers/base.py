@@ -17,6 +17,9 @@ __all__ = ["Pair", "Reader", "read_leniently", "strict_text"]
 
 T = TypeVar("T")
 
+OTHER_FORM = "no_question"
+"""Reason of the grammar for text that does not open as its text does."""
+
 Pair = tuple[str, str]
 """A question and its answer as they were printed."""
 
@@ -59,8 +62,9 @@ def read_leniently(
 ) -> tuple[T, str] | ParseError:
     """What the first reader of `names` that can makes of `text`, and that reader's name.
 
-    `decode` reads strict text, and has given `refused` for this one. Where no reader can, the
-    reason is that of the first whose form the text has, else `refused`.
+    `decode` reads strict text, and has given `refused` for this one. Where no reader can, that
+    stands; but of text that is not in the codec's form at all it says too little, and the reason is
+    that of the first reader whose form it has.
     """
     reasons = []
     for name in names:
@@ -73,4 +77,4 @@ def read_leniently(
         if not isinstance(found, ParseError):
             return found, name
         reasons.append(found)
-    return reasons[0] if reasons else refused
+    return reasons[0] if reasons and refused.reason == OTHER_FORM else refused
