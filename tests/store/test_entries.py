@@ -37,7 +37,31 @@ def test_an_empty_array_is_a_file_without_entries(tmp_path):
     assert json_array(write(tmp_path, b"[]")).by_id("id") == ({}, frozenset())
 
 
-def test_nesting_without_end_is_an_error_with_a_name(tmp_path):
-    deep = b"[" * 200_000 + b"]" * 200_000
+def test_nesting_without_end_costs_one_entry(tmp_path):
+    deep = b"[7, " + b"[" * 200_000 + b"]" * 200_000 + b"]"
+    file = json_array(write(tmp_path, deep))
+    assert file.read(0, int) == 7
+    with pytest.raises(EntryError, match="not_json"):
+        file.read(1, list)
+
+
+@pytest.mark.parametrize("entry", [b'{"id": NaN}', b'{"\xff": 1}', b'{"id": 1 2}', b""])
+def test_one_broken_entry_does_not_cost_the_array(tmp_path, entry):
+    file = json_array(write(tmp_path, b'{"a": [{"id": 1}, ' + entry + b', {"id": 3}]}'), "a")
+    assert [file.places[2], file.read(2, dict)] == ["file:a[2]", {"id": 3}]
+    with pytest.raises(EntryError, match=r"not_json|not_utf8"):
+        file.read(1, dict)
+
+
+@pytest.mark.parametrize("data", [b'[{"id": 1}, {"id": 2', b'[{"id": 1}, "x]', b" \n", b""])
+def test_an_array_that_is_cut_short_or_empty_is_a_config_error_that_names_it(tmp_path, data):
     with pytest.raises(ConfigError, match="file"):
-        json_array(write(tmp_path, deep))
+        json_array(write(tmp_path, data))
+
+
+def test_the_file_is_closed_with_its_entries(tmp_path):
+    lines = json_lines(write(tmp_path, b"1\n2\n"))
+    handle = lines._raws._file
+    assert lines.read(1, int) == 2
+    del lines
+    assert handle.closed
