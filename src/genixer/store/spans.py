@@ -7,7 +7,6 @@ import os
 import re
 from array import array
 from collections.abc import Iterator
-from functools import cache
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import msgspec
@@ -21,6 +20,9 @@ __all__ = ["Spans", "SpansError", "array_spans", "line_spans"]
 _CHUNK = 1 << 20
 _ESCAPE = re.compile(rb"\\.", re.DOTALL)
 _OPEN, _CLOSE, _COMMA, _QUOTE = 1, 2, 3, 4
+_KIND = {"[": _OPEN, "{": _OPEN, "]": _CLOSE, "}": _CLOSE, ",": _COMMA, '"': _QUOTE}
+_KINDS = bytes(_KIND.get(chr(byte), 0) for byte in range(256))
+"""Kind of every byte, 0 for most."""
 _PAIRS = {b"[": b"]", b"{": b"}"}
 
 
@@ -93,7 +95,7 @@ def _events(file: BinaryIO, at: int, deepest: int) -> Iterator[_Events]:
     """Events down to level `deepest`; raises `SpansError` when the file ends inside something."""
     import numpy as np
 
-    table, depth, inside, escaped = _table(), 0, False, False
+    depth, inside, escaped = 0, False, False
     file.seek(at)
     while chunk := file.read(_CHUNK):
         size = len(chunk)
@@ -102,11 +104,11 @@ def _events(file: BinaryIO, at: int, deepest: int) -> Iterator[_Events]:
         if b"\\" in chunk:
             chunk = _ESCAPE.sub(b"__", chunk)
         escaped = chunk.endswith(b"\\")
-        kinds = table[np.frombuffer(chunk, np.uint8)]
-        places = np.flatnonzero(kinds)
+        kinds = np.frombuffer(chunk.translate(_KINDS), np.uint8)
+        places = np.flatnonzero(kinds != 0)
         kinds = kinds[places]
         quotes = kinds == _QUOTE
-        odd = (np.cumsum(quotes) + inside) % 2 == 1
+        odd = np.logical_xor.accumulate(quotes) ^ inside
         inside = bool(odd[-1]) if len(odd) else inside
         outside = ~(odd | quotes)
         places, kinds = places[outside], kinds[outside]
@@ -118,16 +120,6 @@ def _events(file: BinaryIO, at: int, deepest: int) -> Iterator[_Events]:
         at += size
     if inside or depth > 0:
         raise SpansError(f"it ends inside {'a string' if inside else 'a bracket'}: cut short?")
-
-
-@cache
-def _table() -> NDArray[np.uint8]:
-    import numpy as np
-
-    table = np.zeros(256, np.uint8)
-    for kind, characters in ((_OPEN, b"[{"), (_CLOSE, b"]}"), (_COMMA, b","), (_QUOTE, b'"')):
-        table[list(characters)] = kind
-    return table
 
 
 class _Finder:
