@@ -12,15 +12,16 @@ from typing import ClassVar, Literal, NamedTuple
 import msgspec
 from pydantic import Field
 
-from genixer.data import Box, Origin, Quarantined, Sample, Turn, random_for
+from genixer.data import Origin, Quarantined, Sample, Turn, random_for
 from genixer.sources.base import EntrySource, SourceSettings
 from genixer.sources.coco import CocoImage, Instances, pixel_box
+from genixer.sources.refer import refer_file
+from genixer.sources.regions import region_turns
 from genixer.store.entries import (
     EntryError,
     EntryFile,
     clean,
     join_path,
-    json_array,
     read_entry,
 )
 from genixer.store.images import ImageCatalog
@@ -39,10 +40,10 @@ class _RegionSettings(SourceSettings):
 
 
 class RefCocoSettings(_RegionSettings):
-    """Where RefCOCO, RefCOCO+ or RefCOCOg lies, as JSON."""
+    """Where RefCOCO, RefCOCO+ or RefCOCOg lies, as `refer` publishes it or as JSON."""
 
     refs: Path
-    """JSON array, entries as in the `refer` file: ref_id, ann_id, image_id, split, sentences."""
+    """`refs(unc).p`, or the same as a JSON array: ref_id, ann_id, image_id, split, sentences."""
     split: str = ""
     """Only references of this split; empty takes all."""
     tasks: tuple[Literal["rec", "reg"], ...] = Field(("rec", "reg"), min_length=1)
@@ -102,7 +103,7 @@ class RefCoco:
 
     @cached_property
     def _file(self) -> EntryFile:
-        return json_array(self.settings.refs)
+        return refer_file(self.settings.refs)
 
     @cached_property
     def _plan(self) -> list[_Planned]:
@@ -139,17 +140,8 @@ class RefCoco:
         box = pixel_box(found.bbox, image, picture, self.settings.slack_px)
         kind = self._instances.category(found.category_id)
         origin = Origin(self.name, self.settings.licence or self.licence, question_type=kind)
-        turns = _asked(task, words, box, f"{ref.ref_id}/{at}")
+        turns = region_turns(self.name, task, words, box, f"{ref.ref_id}/{at}")
         return Sample.of(task, picture, turns, origin)
-
-
-def _asked(task: str, words: str, box: Box, key: str) -> tuple[Turn, Turn]:
-    """Question and answer in a form that depends on `key` alone."""
-    form = random_for(0, "refcoco", f"{key}/{task}").choice(lines(f"{task}_questions"))
-    if task == "rec":
-        question = Turn("user", form.replace("{expression}", words))
-        return question, Turn("assistant", "<box>", (box,))
-    return Turn("user", form.replace("{box}", "<box>"), (box,)), Turn("assistant", words)
 
 
 class CocoInstancesSettings(_RegionSettings):

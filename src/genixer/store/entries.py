@@ -28,6 +28,7 @@ __all__ = [
     "json_array",
     "json_lines",
     "read_entry",
+    "read_part",
 ]
 
 T = TypeVar("T")
@@ -195,6 +196,13 @@ def _refuse_repeated() -> Sample:
 
 def read_entry(file: EntryFile, index: int, make: Callable[[], Sample]) -> Sample | Quarantined:
     """What `make` gives, or entry `index` with the reason why not."""
+    return read_part(make, lambda: (file.places[index], file.raw(index)))
+
+
+def read_part(
+    make: Callable[[], Sample], part: Callable[[], tuple[str, bytes]]
+) -> Sample | Quarantined:
+    """What `make` gives, or the reason why not, with the place and the bytes that `part` gives."""
     try:
         return make()
     except EntryError as error:
@@ -202,7 +210,8 @@ def read_entry(file: EntryFile, index: int, make: Callable[[], Sample]) -> Sampl
     except ImageError as error:
         # Its detail may name folders of this machine, which rows must not.
         reason, detail = error.reason, error.path
-    return Quarantined(file.places[index], reason, detail, raw_text(file.raw(index)))
+    where, raw = part()
+    return Quarantined(where, reason, detail, raw_text(raw))
 
 
 def clean(text: str) -> str:
