@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from genixer.data import Box, ImageRef
-from genixer.sources.regions import check_size, corner_box
+from genixer.sources.regions import check_size, wide_box
 from genixer.store.entries import EntryError, EntryFile, clean, json_array
 
 __all__ = ["Annotation", "CocoImage", "Instances", "pixel_box"]
@@ -134,7 +134,4 @@ def pixel_box(
     Box(x0=0.1, y0=0.1, x1=0.4, y1=0.3)
     """
     check_size(ref, image.width, image.height)
-    x, y, width, height = bbox
-    if width <= 0 or height <= 0:
-        raise EntryError("empty_box", f"{bbox} in {ref.path}")
-    return corner_box((x, y, x + width, y + height), ref, slack_px, f"x, y, w, h {bbox}")
+    return wide_box(bbox, ref, slack_px)

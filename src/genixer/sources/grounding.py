@@ -12,11 +12,11 @@ from typing import ClassVar, Literal, NamedTuple
 import msgspec
 from pydantic import Field
 
-from genixer.data import Origin, Quarantined, Sample, Turn, random_for
+from genixer.data import Origin, Quarantined, Sample
 from genixer.sources.base import EntrySource, SourceSettings
 from genixer.sources.coco import CocoImage, Instances, pixel_box
 from genixer.sources.refer import refer_file
-from genixer.sources.regions import region_turns
+from genixer.sources.regions import caption_turns, region_turns
 from genixer.store.entries import (
     EntryError,
     EntryFile,
@@ -25,7 +25,6 @@ from genixer.store.entries import (
     read_entry,
 )
 from genixer.store.images import ImageCatalog
-from genixer.tasks.instructions import lines
 
 __all__ = ["CocoInstances", "CocoInstancesSettings", "RefCoco", "RefCocoSettings"]
 
@@ -184,8 +183,5 @@ class CocoInstances(EntrySource):
             (self._instances.category(one.category_id), pixel_box(one.bbox, image, picture, slack))
             for one in objects
         ]
-        named.sort(key=lambda pair: (pair[1].y0 + pair[1].y1, pair[1].x0 + pair[1].x1))
-        form = random_for(0, self.name, str(image.id)).choice(lines("dense_questions"))
-        text = ", ".join(f"{name} <box>" for name, _ in named)
-        turns = Turn("user", form), Turn("assistant", text, tuple(box for _, box in named))
+        turns = caption_turns(self.name, named, str(image.id))
         return Sample.of("dense_caption", picture, turns, self._origin("list"))

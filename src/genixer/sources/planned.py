@@ -97,8 +97,8 @@ class PlannedSource(ABC):
         return Origin(self.name, licence, question_type=question_type)
 
 
-def read_ids(path: Path | None) -> frozenset[str] | None:
-    """Ids of a text file, one a line; None without a file. Raises `ConfigError`."""
+def read_ids(path: Path | None) -> tuple[str, ...] | None:
+    """Ids of a text file, one a line, each once; None without a file. Raises `ConfigError`."""
     if path is None:
         return None
     try:
@@ -106,7 +106,7 @@ def read_ids(path: Path | None) -> frozenset[str] | None:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{path}: cannot be read: {reason}") from error
-    ids = frozenset(line.strip() for line in lines if line.strip())
+    ids = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
     if not ids:
         raise ConfigError(f"{path}: no id in it: expected one a line")
     return ids

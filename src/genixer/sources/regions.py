@@ -10,7 +10,15 @@ from genixer.frames import point_from_frame
 from genixer.store.entries import EntryError
 from genixer.tasks.instructions import lines
 
-__all__ = ["check_size", "corner_box", "grouped", "pixel_point", "region_turns"]
+__all__ = [
+    "caption_turns",
+    "check_size",
+    "corner_box",
+    "grouped",
+    "pixel_point",
+    "region_turns",
+    "wide_box",
+]
 
 
 def check_size(picture: ImageRef, width: int | None, height: int | None) -> None:
@@ -51,6 +59,18 @@ def corner_box(
     return box
 
 
+def wide_box(bbox: tuple[float, float, float, float], picture: ImageRef, slack_px: float) -> Box:
+    """Box given as x, y, width, height in px; as `corner_box` otherwise.
+
+    >>> wide_box((10, 20, 30, 40), ImageRef("a", 100, 200, ""), 0)
+    Box(x0=0.1, y0=0.1, x1=0.4, y1=0.3)
+    """
+    x, y, width, height = bbox
+    if width <= 0 or height <= 0:
+        raise EntryError("empty_box", f"{bbox} in {picture.path}")
+    return corner_box((x, y, x + width, y + height), picture, slack_px, f"x, y, w, h {bbox}")
+
+
 def pixel_point(xy: tuple[float, float], picture: ImageRef, slack_px: float) -> Point:
     """Point in px; at most `slack_px` outside it is moved to the edge.
 
@@ -75,6 +95,14 @@ def region_turns(source: str, task: str, words: str, box: Box, key: str) -> tupl
         question = Turn("user", form.replace("{expression}", words))
         return question, Turn("assistant", "<box>", (box,))
     return Turn("user", form.replace("{box}", "<box>"), (box,)), Turn("assistant", words)
+
+
+def caption_turns(source: str, named: Sequence[tuple[str, Box]], key: str) -> tuple[Turn, Turn]:
+    """A request to list all objects and the list, top to bottom, left to right."""
+    rows = sorted(named, key=lambda pair: (pair[1].y0 + pair[1].y1, pair[1].x0 + pair[1].x1))
+    form = random_for(0, source, key).choice(lines("dense_questions"))
+    text = ", ".join(f"{name} <box>" for name, _ in rows)
+    return Turn("user", form), Turn("assistant", text, tuple(box for _, box in rows))
 
 
 def grouped(sizes: Sequence[int]) -> tuple[int, ...]:

@@ -24,6 +24,7 @@ __all__ = [
     "EntryError",
     "EntryFile",
     "clean",
+    "decode_entry",
     "join_path",
     "json_array",
     "json_lines",
@@ -60,14 +61,7 @@ class EntryFile:
 
     def read(self, index: int, kind: type[T]) -> T:
         """Entry as a `kind`; raises `EntryError` (`not_utf8`, `not_json`, `bad_entry`)."""
-        try:
-            return msgspec.json.decode(self._raws[index], type=kind)
-        except UnicodeDecodeError as error:
-            raise EntryError("not_utf8", str(error)) from error
-        except msgspec.ValidationError as error:
-            raise EntryError("bad_entry", str(error)) from error
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise EntryError("not_json", str(error)) from error
+        return decode_entry(self._raws[index], kind)
 
     def by_id(self, key: str) -> tuple[dict[int | str, int], frozenset[int]]:
         """Index of the first entry with each id, and indices of those that repeat one.
@@ -90,6 +84,18 @@ class EntryFile:
         if problem and not first:
             raise ConfigError(f"{self.path}: no entry has a {key!r}: is it another file? {problem}")
         return first, frozenset(repeated)
+
+
+def decode_entry(raw: bytes | msgspec.Raw, kind: type[T]) -> T:
+    """A `kind` from its JSON; raises `EntryError` (`not_utf8`, `not_json`, `bad_entry`)."""
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except UnicodeDecodeError as error:
+        raise EntryError("not_utf8", str(error)) from error
+    except msgspec.ValidationError as error:
+        raise EntryError("bad_entry", str(error)) from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise EntryError("not_json", str(error)) from error
 
 
 def json_array(path: Path, key: str = "") -> EntryFile:
