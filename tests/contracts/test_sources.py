@@ -1,5 +1,6 @@
 """What every source owes, on a small file of its real layout and on a broken twin of it."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,11 @@ from genixer.tasks import TASKS
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 FILES = {
     "vqav2": {"questions": "vqav2_questions.json", "annotations": "vqav2_annotations.json"},
+    "gqa": {"questions": "gqa.json"},
+    "tallyqa": {"questions": "tallyqa.json"},
+    "textvqa": {"questions": "textvqa.json"},
+    "ocrvqa": {"dataset": "ocrvqa.json"},
+    "scienceqa": {"problems": "scienceqa_problems.json", "splits": "scienceqa_splits.json"},
     "pope": {"questions": "pope.jsonl"},
     "aokvqa": {"questions": "aokvqa.json"},
     "llava_instruct": {"conversations": "llava_instruct.json"},
@@ -23,6 +29,9 @@ FILES = {
 }
 EXTRA = {
     "vqav2": {"image_pattern": "{image_id}.png"},
+    "gqa": {"image_pattern": "{image_id}.png"},
+    "textvqa": {"image_pattern": "{image_id}.png"},
+    "ocrvqa": {"image_pattern": "{image_id}{suffix}"},
     "aokvqa": {"image_pattern": "{image_id}.png"},
 }
 EXPECTED = {
@@ -39,6 +48,95 @@ EXPECTED = {
         "bad_annotation",
         "image_id_differs",
         "",
+    ],
+    "gqa": [
+        "",
+        "missing_image",
+        "corrupt_image",
+        "image_bomb",
+        "bad_entry",
+        "duplicate_id",
+        "empty_text",
+        "no_answer",
+        "path_escapes",
+        "not_utf8",
+        "not_json",
+        "bad_entry",
+        "not_json",
+        "not_json",
+        "",
+    ],
+    "tallyqa": [
+        "",
+        "missing_image",
+        "corrupt_image",
+        "path_escapes",
+        "duplicate_id",
+        "bad_answer",
+        "bad_answer",
+        "not_json",
+        "bad_entry",
+        "bad_entry",
+        "not_utf8",
+        "not_json",
+        "empty_text",
+        "",
+    ],
+    "textvqa": [
+        "",
+        "missing_image",
+        "corrupt_image",
+        "path_escapes",
+        "duplicate_id",
+        "no_answer",
+        "no_answer",
+        "no_answer",
+        "bad_entry",
+        "bad_entry",
+        "bad_entry",
+        "not_json",
+        "not_utf8",
+        "not_json",
+        "empty_text",
+        "",
+    ],
+    "ocrvqa": [
+        "",
+        "empty_text",
+        "missing_image",
+        "missing_image",
+        "corrupt_image",
+        "duplicate_id",
+        "answers_differ",
+        "answers_differ",
+        "bad_entry",
+        "path_escapes",
+        "not_utf8",
+        "not_json",
+        "bad_entry",
+        "not_json",
+        "",
+    ],
+    "scienceqa": [
+        "",
+        "no_image",
+        "missing_image",
+        "bad_choices",
+        "bad_choices",
+        "empty_text",
+        "bad_entry",
+        "duplicate_problem",
+        "path_escapes",
+        "not_utf8",
+        "not_json",
+        "bad_choices",
+        "not_json",
+        "empty_text",
+        "duplicate_id",
+        "unknown_problem",
+        "bad_entry",
+        "",
+        "duplicate_id",
     ],
     "pope": [
         "",
@@ -160,6 +258,17 @@ def test_broken_twin_loses_nothing_and_says_where_and_why(name):
             assert place.isdigit()
             assert raw_bytes(row.raw) in data
             assert str(FIXTURES) not in encode_row(row).decode()
+
+
+@names
+def test_a_link_out_of_the_image_root_is_not_followed(name, tmp_path):
+    images = tmp_path / "images"
+    shutil.copytree(FIXTURES / "images", images)
+    for image in list(images.rglob("*.png")):
+        image.rename(tmp_path / "outside.png")
+        image.symlink_to(tmp_path / "outside.png")
+    rows = list(build(name, images=images).read())
+    assert {row.reason for row in rows} == {"path_escapes"}
 
 
 @names

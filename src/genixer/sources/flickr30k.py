@@ -15,7 +15,8 @@ from genixer.sources.base import SourceSettings
 from genixer.sources.entities import Chains, Phrase, XmlError, parse_boxes, parse_caption
 from genixer.sources.planned import PlannedSource, read_ids
 from genixer.sources.regions import check_size, corner_box, grouped, region_turns
-from genixer.store.entries import EntryError, EntryFile, clean, join_path
+from genixer.store.entries import AnyEntries, EntryError, clean, join_path
+from genixer.store.held_entries import HeldEntries
 from genixer.tasks.instructions import lines
 
 __all__ = ["Flickr30kEntities", "Flickr30kEntitiesSettings"]
@@ -82,13 +83,13 @@ class Flickr30kEntities(PlannedSource):
         ids = self.settings.image_ids
         return [self.settings.sentences, self.settings.annotations, *([] if ids is None else [ids])]
 
-    def _open(self) -> EntryFile:
+    def _open(self) -> AnyEntries:
         names = _names(self.settings.sentences, ".txt")
         _names(self.settings.annotations, ".xml")
         chosen = read_ids(self.settings.image_ids)
         ids = names if chosen is None else list(chosen)
         folder = self.settings.sentences
-        return EntryFile(folder, _Texts(folder, ids), [f"{one}.txt:1" for one in ids])
+        return HeldEntries(_Texts(folder, ids), [f"{one}.txt:1" for one in ids])
 
     @cached_property
     def _ids(self) -> Sequence[str]:

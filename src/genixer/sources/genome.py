@@ -11,9 +11,9 @@ from pydantic import Field, field_validator
 
 from genixer.data import ImageRef
 from genixer.sources.base import SourceSettings
+from genixer.sources.patterns import check_pattern, image_path
 from genixer.sources.planned import PlannedSource, read_ids
 from genixer.sources.regions import check_size
-from genixer.sources.vqa import check_pattern, image_path
 from genixer.store.entries import EntryError, EntryFile, json_array
 from genixer.store.images import ImageError
 

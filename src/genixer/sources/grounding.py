@@ -18,6 +18,7 @@ from genixer.sources.coco import CocoImage, Instances, pixel_box
 from genixer.sources.refer import refer_file
 from genixer.sources.regions import caption_turns, region_turns
 from genixer.store.entries import (
+    AnyEntries,
     EntryError,
     EntryFile,
     clean,
@@ -101,12 +102,12 @@ class RefCoco:
             yield read_entry(self._file, ref.entry, partial(self._sample, ref, row))
 
     @cached_property
-    def _file(self) -> EntryFile:
+    def _file(self) -> AnyEntries:
         return refer_file(self.settings.refs)
 
     @cached_property
     def _plan(self) -> list[_Planned]:
-        repeated = self._file.by_id("ref_id")[1]
+        repeated = self._file.repeated("ref_id")
         plan = []
         for index in range(len(self._file)):
             try:

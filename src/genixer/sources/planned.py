@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from genixer.data import Origin, Quarantined, Sample
 from genixer.errors import ConfigError
 from genixer.sources.base import SourceSettings
-from genixer.store.entries import EntryError, EntryFile, read_part
+from genixer.store.entries import AnyEntries, EntryError, read_part
 from genixer.store.images import ImageCatalog
 
 __all__ = ["PlannedSource", "read_ids"]
@@ -37,7 +37,7 @@ class PlannedSource(ABC):
         self._catalog = ImageCatalog(settings.images)
 
     @abstractmethod
-    def _open(self) -> EntryFile:
+    def _open(self) -> AnyEntries:
         """The file, split into entries; raises `ConfigError`."""
 
     @abstractmethod
@@ -73,12 +73,12 @@ class PlannedSource(ABC):
         return read_part(make, lambda: self._part(index, row))
 
     @cached_property
-    def _file(self) -> EntryFile:
+    def _file(self) -> AnyEntries:
         return self._open()
 
     @cached_property
     def _repeated(self) -> frozenset[int]:
-        return self._file.by_id(self.key)[1] if self.key else frozenset()
+        return self._file.repeated(self.key) if self.key else frozenset()
 
     @cached_property
     def _ends(self) -> array[int]:

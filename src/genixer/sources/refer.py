@@ -8,7 +8,8 @@ from typing import Any
 
 from genixer.errors import ConfigError
 from genixer.sources.pickles import PickleError, read_pickle
-from genixer.store.entries import EntryFile, json_array
+from genixer.store.entries import AnyEntries, json_array
+from genixer.store.held_entries import HeldEntries
 
 __all__ = ["refer_file"]
 
@@ -20,7 +21,7 @@ _GROWTH = 64
 spell more than any memory holds; the keys of real files, which are shared, make them grow by 3."""
 
 
-def refer_file(path: Path) -> EntryFile:
+def refer_file(path: Path) -> AnyEntries:
     """References of the pickle or of the JSON array in a file; raises `ConfigError` for others."""
     try:
         with path.open("rb") as file:
@@ -42,7 +43,7 @@ def refer_file(path: Path) -> EntryFile:
             f"{path}: refused: {error}; a refer file is a list of dicts of text and numbers"
         ) from error
     raws = [_json(ref) for ref in refs]
-    return EntryFile(path, raws, [f"{path.name}[{index}]" for index in range(len(raws))])
+    return HeldEntries(raws, [f"{path.name}[{index}]" for index in range(len(raws))])
 
 
 def _weigh(value: Any, left: int, depth: int = 0) -> int:

@@ -87,9 +87,9 @@ class VgRegions(Genome):
     @cached_property
     def _repeated(self) -> frozenset[int]:
         try:
-            return self._file.by_id("id")[1]  # so in the file
+            return self._file.repeated("id")  # so in the file
         except ConfigError:
-            return self._file.by_id("image_id")[1]  # so in its documentation
+            return self._file.repeated("image_id")  # so in its documentation
 
     def _rows(self, index: int) -> int:
         image_id, regions = self._entry(index)
