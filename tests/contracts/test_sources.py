@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from genixer.data import Quarantined, Sample, encode_row
@@ -11,7 +12,8 @@ from genixer.errors import ConfigError
 from genixer.sources import SOURCES
 from genixer.store.images import open_image
 from genixer.store.shards import raw_bytes
-from genixer.tasks import TASKS
+from genixer.tasks import TASKS, load_task
+from genixer.tasks.base import Canvas
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 FILES = {
@@ -197,6 +199,12 @@ EXPECTED = {
     ],
 }
 
+for _name, _one in yaml.safe_load((FIXTURES / "sources" / "grounding.yaml").read_text()).items():
+    FILES[_name], EXTRA[_name] = _one["files"], _one.get("settings", {})
+    EXPECTED[_name] = [
+        "" if reason == "kept" else reason for reason, rows in _one["broken"] for _ in range(rows)
+    ]
+
 names = pytest.mark.parametrize("name", sorted(SOURCES))
 
 
@@ -207,6 +215,11 @@ def build(name, broken=False, images=FIXTURES / "images", **changes):
     }
     kind = SOURCES.load(name)
     return kind(kind.Settings(images=images, **{**files, **EXTRA.get(name, {}), **changes}))
+
+
+def inside(path: Path) -> list[Path]:
+    """The file, or those of the folder."""
+    return sorted(path.iterdir()) if path.is_dir() else [path]
 
 
 def test_every_source_has_a_fixture_here():
@@ -238,6 +251,15 @@ def test_samples_name_a_task_an_image_that_opens_and_their_licence(name):
         assert (row.origin.source, row.origin.licence) == (name, source.licence)
 
 
+@pytest.mark.parametrize("name", [n for n in sorted(SOURCES) if SOURCES[n].capability])
+def test_samples_with_places_are_carried_by_the_codec_of_their_task(name):
+    for row in build(name).read():
+        canvas = Canvas("unit", 3, row.image.width, row.image.height)
+        task = load_task(row.task)
+        text = task.encode(row.turns, canvas)
+        assert task.encode(task.decode(text, canvas), canvas) == text
+
+
 @names
 def test_licence_of_a_copy_can_be_stated(name):
     rows = build(name, licence="CC BY-SA 4.0").read()
@@ -250,11 +272,12 @@ def test_broken_twin_loses_nothing_and_says_where_and_why(name):
     rows = list(source.read())
     assert [row.reason if isinstance(row, Quarantined) else "" for row in rows] == EXPECTED[name]
     assert source.count() == len(rows)
-    data = b"".join(file.read_bytes() for file in source.files())
+    files = [file for path in source.files() for file in inside(path)]
+    data = b"".join(file.read_bytes() for file in files)
     for row in rows:
         if isinstance(row, Quarantined):
             file, place = row.where.rstrip("]").replace("[", ":").rsplit(":", 1)
-            assert file.split(":")[0] in {path.name for path in source.files()}
+            assert file.split(":")[0] in {path.name for path in files}
             assert place.isdigit()
             assert raw_bytes(row.raw) in data
             assert str(FIXTURES) not in encode_row(row).decode()

@@ -88,7 +88,8 @@ class _Reader:
         self._text: list[str] = []
         self._names: list[str] = []
         self._corners: dict[str, int] = {}
-        self.parser = expat.ParserCreate()
+        # Whatever the file declares: Python would look up any codec that it names.
+        self.parser = expat.ParserCreate("utf-8")
         self.parser.StartElementHandler = self._start
         self.parser.EndElementHandler = self._end
         self.parser.CharacterDataHandler = self._text.append

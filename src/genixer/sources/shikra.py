@@ -14,6 +14,7 @@ import msgspec
 from pydantic import Field
 
 from genixer.data import Box, ImageRef, Role, Sample, Turn, escape_marks
+from genixer.errors import ConfigError
 from genixer.sources.base import SourceSettings
 from genixer.sources.planned import PlannedSource
 from genixer.sources.regions import check_size, corner_box, grouped, pixel_point, region_turns
@@ -42,6 +43,7 @@ class _ShikraSettings(SourceSettings):
 class _Lines(PlannedSource):
     """One file of lines; each gives as many rows as `_forms`."""
 
+    _entry: ClassVar[type[msgspec.Struct]]
     settings: _ShikraSettings
     _path: Path
     _forms: tuple[str, ...]
@@ -51,7 +53,16 @@ class _Lines(PlannedSource):
         return [self._path]
 
     def _open(self) -> EntryFile:
-        return json_lines(self._path)
+        """The lines, once one of them is of this layout."""
+        file, problem = json_lines(self._path), ""
+        for index in range(len(file)):
+            try:
+                file.read(index, self._entry)
+            except EntryError as error:
+                problem = problem or f"{file.places[index]}: {error}"
+            else:
+                return file
+        raise ConfigError(f"{self._path}: no line is of this layout: is it another file? {problem}")
 
     def _rows(self, index: int) -> int:
         return len(self._forms)
@@ -90,6 +101,7 @@ class RefCocoJsonl(_Lines):
     licence: ClassVar[str] = "CC BY-NC 4.0 (Shikra's files), Apache-2.0 (RefCOCO expressions)"
     tasks: ClassVar[tuple[str, ...]] = ("rec", "reg")
     Settings: ClassVar[type[RefCocoJsonlSettings]] = RefCocoJsonlSettings
+    _entry: ClassVar[type[msgspec.Struct]] = _Expression
 
     def __init__(self, settings: RefCocoJsonlSettings) -> None:
         """Keep `settings`; open nothing yet."""
@@ -132,6 +144,7 @@ class PointQaLocal(_Lines):
     licence: ClassVar[str] = "CC BY-NC 4.0 (Shikra's files), CC BY 4.0 (Visual Genome)"
     tasks: ClassVar[tuple[str, ...]] = ("point_qa",)
     Settings: ClassVar[type[PointQaLocalSettings]] = PointQaLocalSettings
+    _entry: ClassVar[type[msgspec.Struct]] = _Pointed
 
     def __init__(self, settings: PointQaLocalSettings) -> None:
         """Keep `settings`; open nothing yet."""
@@ -176,6 +189,7 @@ class _ShikraTalk(_Lines):
     licence: ClassVar[str] = "CC BY-NC 4.0"
     tasks: ClassVar[tuple[str, ...]]
     Settings: ClassVar[type[ShikraTalkSettings]] = ShikraTalkSettings
+    _entry: ClassVar[type[msgspec.Struct]] = _Talk
 
     def __init__(self, settings: ShikraTalkSettings) -> None:
         """Keep `settings`; open nothing yet."""
