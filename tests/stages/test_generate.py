@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from genixer.data import Completion, Generation, Request
+from genixer.data import Completion, Generation, Request, Sample
 from genixer.errors import BackendError, ConfigError
+from genixer.filters.rules import RulesFilter, RulesSettings
 from genixer.inference.scripted import ScriptedBackend, ScriptedSettings
 from genixer.stages.base import Step
+from genixer.stages.decode import DecodeSettings, DecodeStage
 from genixer.stages.generate import GenerateSettings, GenerateStage
 from genixer.tasks.instructions import lines
 
@@ -65,6 +67,22 @@ def run(made: GenerateStage, step: Step, shard: int = 512) -> Desk:
     for first in range(0, items, shard):
         made.process(step, first, min(shard, items - first), desk)  # type: ignore[arg-type]
     return desk
+
+
+def test_tasks_with_places_go_from_request_to_sample_in_both_modes(step: Step, run_stage) -> None:
+    placed = {"point_qa", "qcboxa", "rd"}
+    asked = {"tasks": sorted(placed), "modes": {"agnostic": 9, "specific": 2}}
+    desk = run(stage(backend_settings={"malformed": 0.0}, max_new_tokens=64, **asked), step)
+    done = run_stage(DecodeStage(DecodeSettings()), desk.kept, name="decode")
+    assert not done.rejects
+    samples = list(done.rows(Sample))
+    by_mode = Counter((sample.task, sample.origin.mode) for sample in samples)
+    for task in placed:
+        assert by_mode[task, "specific"] == 14
+        assert by_mode[task, "agnostic"] > 0
+    limits = RulesSettings(min_side_px=0.1, max_box_aspect=100.0)
+    verdicts = RulesFilter(limits).judge([one for one in samples if one.task in placed], Path())
+    assert {verdict.reason for verdict in verdicts} == {""}
 
 
 def test_every_image_gets_each_task_in_both_modes(step: Step) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 import xxhash
 
-from genixer.data import Box, Point, Sample, encode_row
+from genixer.data import Sample, encode_row
 
 __all__ = ["SameBy", "duplicate_key", "normalised"]
 
@@ -54,5 +54,5 @@ def duplicate_key(sample: Sample, by: SameBy = "question") -> bytes:
     return xxhash.xxh3_128_digest(encode_row((sample.image.sha256, turns)))
 
 
-def _rounded(place: Box | Point) -> tuple[float, ...]:
+def _rounded(place: msgspec.Struct) -> tuple[float, ...]:
     return tuple(round(side, 2) for side in msgspec.structs.astuple(place))

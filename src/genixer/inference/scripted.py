@@ -27,7 +27,10 @@ from genixer.tasks.base import Canvas, ParseError, Task
 __all__ = ["ScriptedBackend", "ScriptedSettings"]
 
 _THINGS = ("dog", "red apple", "green book", "umbrella", "bicycle", "blue heart", "teapot", "owl")
-_FREE = ("common_vqa", "adv_vqa", "mc_vqa", "md", "rec", "reg")
+_FREE = (
+    *("common_vqa", "adv_vqa", "mc_vqa", "md", "rec", "reg"),
+    *("point_qa", "qcboxa", "rd"),
+)
 """What a request without a task may be answered with."""
 _END = 0
 _PIECE = re.compile(r"\s*\S+|\s+$")

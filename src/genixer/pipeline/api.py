@@ -26,6 +26,7 @@ __all__ = ["KINDS", "PlanReport", "build_report", "export", "list_plugins", "pla
 
 KINDS = {
     "tasks": "genixer.tasks:TASKS",
+    "readers": "genixer.tasks.readers:READERS",
     "sources": "genixer.sources:SOURCES",
     "formats": "genixer.formats:FORMATS",
     "backends": "genixer.inference:BACKENDS",

@@ -122,8 +122,14 @@ def _other_conclusion(answer: Turn, rng: random.Random) -> Turn | None:
 def _misplaced(turn: Turn, sample: Sample, rng: random.Random) -> Turn | None:
     """`turn` with one of its boxes put on another thing of the dialogue, or near where it was."""
     at = rng.randrange(len(turn.boxes))
-    own = _phrase(turn, at)
-    others = {box for other in sample.turns for box in other.boxes if _elsewhere(box, own)}
+    own, head = _phrase(turn, at), _heads(turn)[at]
+    # Another thing of the same name may be meant as well, and so may one without a name.
+    others = {
+        box
+        for other in sample.turns
+        for name, box in zip(_heads(other), other.boxes, strict=True)
+        if head and name not in ("", head) and _elsewhere(box, own)
+    }
     near = moved(turn.boxes[at], rng)
     if near is not None and not _elsewhere(near, own):
         near = None
@@ -143,6 +149,19 @@ def _phrase(turn: Turn, at: int) -> tuple[Box, ...]:
             return turn.boxes[start : start + size]
         start += size
     return (turn.boxes[at],)
+
+
+def _heads(turn: Turn) -> list[str]:
+    """For each box of `turn` the word before it, in the singular; empty where none is."""
+    pieces, kinds = split_marks(turn.text)
+    heads, head = [], ""
+    for piece, kind in zip(pieces, kinds, strict=False):
+        if piece.strip():
+            words = re.findall(r"\w+", piece.lower())
+            head = words[-1].removesuffix("s") if words else ""
+        if kind == "box":
+            heads.append(head)
+    return heads
 
 
 def _elsewhere(box: Box, places: Sequence[Box]) -> bool:
