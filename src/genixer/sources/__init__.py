@@ -67,7 +67,7 @@ SOURCES = Registry(
         "visual7w": Entry(
             f"{_HERE}.visual7w:Visual7W",
             "which of four boxes (Visual7W pointing JSON)",
-            "MIT (toolkit); the data states none",
+            "not stated",
             capability="grounding",
         ),
         "shikra_rd": Entry(

@@ -64,7 +64,7 @@ class Visual7W(PlannedSource):
     """
 
     name: ClassVar[str] = "visual7w"
-    licence: ClassVar[str] = "MIT (toolkit); the data states none"
+    licence: ClassVar[str] = "not stated"
     tasks: ClassVar[tuple[str, ...]] = ("point_qa",)
     Settings: ClassVar[type[Visual7WSettings]] = Visual7WSettings
     key: ClassVar[str] = "image_id"
