@@ -1,4 +1,5 @@
 import json
+import tarfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -211,8 +212,34 @@ def test_a_folder_outside_the_image_root_is_refused(step: Step, tmp_path: Path) 
     (tmp_path / "elsewhere").mkdir()
     with pytest.raises(ConfigError, match="not inside the run's image root"):
         stage(images=str(tmp_path / "elsewhere")).items(step)
-    with pytest.raises(ConfigError, match="no folder @world/pol"):
+    with pytest.raises(ConfigError, match="no folder or file @world/pol"):
         stage(images="@world/pol").items(step)
+
+
+def test_images_of_a_tar_are_asked_about_like_those_of_its_folder(step: Step) -> None:
+    pool = step.images / "pool"
+    with tarfile.open(step.images / "pool.tar", "w") as out:
+        for path in sorted(pool.rglob("*.*")):
+            out.add(path, path.relative_to(pool).as_posix())
+        out.addfile(tarfile.TarInfo("/abs.png"))
+    whole, packed = run(stage(), step), run(stage(images="@world/pool.tar"), step, 16)
+    assert [row.id for row in packed.kept] == [row.id for row in whole.kept]
+    assert packed.kept[0].request.image.path == "pool.tar/0.png"
+    assert Counter(reason for _, reason in packed.quarantined) == {"path_escapes": 7}
+
+
+def test_what_is_broken_in_a_pool_costs_its_requests_and_keeps_its_bytes(step: Step) -> None:
+    rows = ['{"image": "pool/1.png"}', '{"image": 7}', '{"conversations": []}']
+    (step.images / "data.jsonl").write_text("\n".join(rows))
+    made = stage(images="@world/data.jsonl", tasks=["rec"])
+    desk = run(made, step)
+    assert made.items(step) == 4
+    assert [row.request.image.path for row in desk.kept] == ["pool/1.png"] * 2
+    assert desk.quarantined == [
+        ("data.jsonl:2#agnostic:0", "bad_entry"),
+        ("data.jsonl:2#rec:0", "bad_entry"),
+    ]
+    assert desk.raw == [b'{"image": 7}'] * 2
 
 
 @pytest.mark.parametrize(
@@ -233,6 +260,13 @@ def test_files_of_the_user_are_part_of_the_fingerprint(tmp_path: Path) -> None:
     assert stage(model="@train/model").external() == []
     assert stage(model="@train/model", images=str(tmp_path)).external() == [tmp_path]
     assert [path.name for path in stage(model="base").external()] == ["base"]
+    for name in ("1.tar", "0.tar"):
+        (tmp_path / name).touch()
+    many = stage(model="@train/model", images=str(tmp_path / "*.tar"))
+    assert many.external() == [tmp_path / "0.tar", tmp_path / "1.tar"]
+    column = stage(model="@train/model", images=str(tmp_path / "0.tar" / "image"))
+    assert column.external() == [tmp_path / "0.tar"]
+    assert stage(model="@train/model", images="gone.tar").external() == [Path("gone.tar")]
 
 
 def test_the_estimate_counts_requests_where_the_folder_is_known(step: Step) -> None:
