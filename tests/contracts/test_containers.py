@@ -13,7 +13,9 @@ from genixer.store.images import ImageCatalog
 IMAGES = Path(__file__).parents[1] / "fixtures" / "images"
 ODD = Box(0.1, 1 / 3, 0.1 + 0.2, 0.7)
 """Exact in no decimals of any frame, and in no pixels."""
-ORIGIN = Origin("genixer", "CC0", ("p1",), "base", "r1", "d1", "specific", 3, "count", {"judge": 0.75})
+ORIGIN = Origin(
+    "genixer", "CC0", ("p1",), "base", "r1", "d1", "specific", 3, "count", {"judge": 0.75}
+)
 
 CONTAINERS = {
     "coco": {"written": 5, "no_boxes": 7},
@@ -172,5 +174,3 @@ def test_the_image_must_be_the_one_the_row_was_written_about(name, tmp_path):
     assert isinstance(found, Quarantined)
     assert found.reason == "image_differs"
     assert (elsewhere / "1.png").read_bytes() == (IMAGES / "2.png").read_bytes()
-
-

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
 import msgspec
 from pydantic import Field
@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+_Pixels = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 _NO_PICTURE = Picture(b"", "")
 
 
@@ -70,8 +71,8 @@ class PackedRow(msgspec.Struct, omit_defaults=True):
     task: str = ""
     image: str = ""
     """Path relative to the image root."""
-    width: int = 0
-    height: int = 0
+    width: _Pixels = 0
+    height: _Pixels = 0
     sha256: str = ""
     boxes: list[tuple[float, float, float, float]] = []
     points: list[tuple[float, float]] = []
