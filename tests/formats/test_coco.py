@@ -181,3 +181,11 @@ def test_without_categories_every_image_says_so(tmp_path):
     file = json.loads(COCO.read_bytes())
     found = changed(tmp_path, file, lambda file: file.pop("categories"))
     assert [one.reason for one in found] == ["unknown_category"] * 2
+
+
+def test_a_conversation_that_no_rule_knows_has_boxes_without_words(tmp_path):
+    turns = (Turn("assistant", "at <box>", (Box(0.0, 0.0, 0.5, 0.5),)),)
+    one = Sample.of("md", WIDE, turns, Origin("x"))
+    CocoFormat().write([one], tmp_path / "out.json", IMAGES)
+    assert json.loads((tmp_path / "out.json").read_bytes())["annotations"][0]["caption"] == ""
+    assert list(CocoFormat().read(tmp_path / "out.json", IMAGES)) == [one]

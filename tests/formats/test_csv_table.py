@@ -19,7 +19,10 @@ DANGEROUS = tuple("=+-@\t\r")
 cells = st.text(st.sampled_from("=+-@\t\r\n'\"a,; ＝"), max_size=5) | st.text(max_size=20)  # noqa: RUF001
 
 
-def sample(*texts, origin=Origin("x")):
+X = Origin("x")
+
+
+def sample(*texts, origin=X):
     turns = [Turn("assistant" if at % 2 else "user", text) for at, text in enumerate(texts)]
     return Sample.of("common_vqa", WIDE, tuple(turns), origin)
 
@@ -68,9 +71,8 @@ def test_a_row_is_a_sample_and_excel_is_told_that_it_is_utf8(tmp_path):
 
 
 def test_a_cell_that_spreadsheets_would_cut_off_is_counted(tmp_path):
-    counts = CsvFormat().write(
-        [sample("?", "x" * 32_768), sample("?", "x")], tmp_path / "a", IMAGES
-    )
+    two = [sample("?", "x" * 32_768), sample("?", "x" * 32_767)]
+    counts = CsvFormat().write(two, tmp_path / "a", IMAGES)
     assert counts == {"written": 1, "cell_too_long": 1}
 
 

@@ -21,8 +21,11 @@ WHERE = [{"role": "user", "content": "Where?"}, {"role": "assistant", "content":
 NAN = float("nan")
 
 
-def sample(number, origin=Origin("x", "MIT"), path="1.png"):
-    ref = ImageCatalog(IMAGES).ref(path)
+MIT = Origin("x", "MIT")
+
+
+def sample(number, origin=MIT):
+    ref = ImageCatalog(IMAGES).ref("1.png")
     turns = Turn("user", "?"), Turn("assistant", str(number))
     return Sample.of("common_vqa", ref, turns, origin)
 

@@ -122,13 +122,21 @@ def test_images_that_cannot_go_along_are_counted(tmp_path):
 def test_a_file_of_others_is_read_in_the_declared_frame_and_keeps_its_names(tmp_path):
     said = json.dumps({"messages": WHERE}).encode()
     path = tar(
-        tmp_path / "a.tar", ("train/7.png", PNG), ("train/7.json", said), ("train/7.cls", b"3")
+        tmp_path / "a.tar",
+        ("train", folder),
+        ("train/7.png", PNG),
+        ("train/7.json", said),
+        ("train/7.cls", b"3"),
     )
     (found,) = read(path, tmp_path / "new", decimals=1)
     assert (found.task, found.origin) == ("rec", Origin("webdataset"))
     assert found.turns[1].boxes == (Box(0.1, 0.2, 0.3, 0.4),)
     assert found.image.path == "train/7.png"
     assert (tmp_path / "new" / "train" / "7.png").read_bytes() == PNG
+
+
+def folder(info):
+    info.type = tarfile.DIRTYPE
 
 
 def big(info):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from genixer.data import Box
-from genixer.errors import FrameError
 from genixer.store.entries import EntryError
 
 __all__ = ["BBox", "from_bbox", "to_bbox"]
@@ -24,7 +23,7 @@ def to_bbox(box: Box, width: int, height: int) -> BBox:
 def from_bbox(bbox: BBox, width: int, height: int, slack_px: float) -> Box:
     """Box of x, y, width, height; edges at most `slack_px` outside the image are moved to its edge.
 
-    Raises `EntryError`: `box_inverted`, `box_outside`, `bad_box` (not a number).
+    Raises `EntryError`: `box_inverted`, `box_outside`, which is also what no number gives.
 
     >>> from_bbox((50, 50, 50, 51), 200, 100, 1.0)
     Box(x0=0.25, y0=0.5, x1=0.5, y1=1.0)
@@ -36,7 +35,4 @@ def from_bbox(bbox: BBox, width: int, height: int, slack_px: float) -> Box:
     # What arithmetic costs is no step outside.
     if any(not -slack_px - 1e-6 <= at <= side + slack_px + 1e-6 for at, side in edges):
         raise EntryError("box_outside", f"x, y, width, height {bbox} in {width}x{height} px")
-    try:
-        return Box(*(min(1.0, max(0.0, at / side)) for at, side in edges))
-    except FrameError as error:
-        raise EntryError("bad_box", str(error)) from error
+    return Box(*(min(1.0, max(0.0, at / side)) for at, side in edges))

@@ -122,7 +122,8 @@ def header_of(path: str, data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[str
     """
     with _reading(BytesIO(data), path, max_pixels) as image:
         width, height = image.size
-        turned = image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
+        # Pillow gives the size of a TIFF upright, that of all others as it lies.
+        turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE
         return image.format or "", *((height, width) if turned else (width, height))
 
 
