@@ -78,9 +78,9 @@ class Unpacked:
     """
 
     def __init__(self, root: Path, keep: int = 20_000) -> None:
-        """Put nothing yet; the digests of the last `keep` files are remembered."""
+        """Put nothing yet; the last `keep` files are remembered."""
         self.root, self._keep = root, keep
-        self._there: OrderedDict[str, str] = OrderedDict()
+        self._there: OrderedDict[str, ImageRef] = OrderedDict()
 
     def ref(self, path: str, data: bytes, stated: ImageRef | None = None) -> ImageRef:
         """Ref of the image `data`, which lies at `path` afterwards.
@@ -92,15 +92,17 @@ class Unpacked:
         digest = hashlib.sha256(data).hexdigest()
         if stated is not None and stated.sha256 != digest:
             raise EntryError("image_differs", f"{path}: not the bytes the row was written about")
+        known = self._there.get(path)
+        if known is not None and known.sha256 == digest:
+            return known
         ref = None
         if stated is not None and header_of(path, data)[1:] == (stated.width, stated.height):
             ref = ImageRef(path, stated.width, stated.height, digest)
         ref = ref or ref_of_bytes(path, data)
-        if self._there.get(path) != digest:
-            self._put(path, data, digest)
-            self._there[path] = digest
-            if len(self._there) > self._keep:
-                self._there.popitem(last=False)
+        self._put(path, data, digest)
+        self._there[path] = ref
+        if len(self._there) > self._keep:
+            self._there.popitem(last=False)
         return ref
 
     def _put(self, path: str, data: bytes, digest: str) -> None:
