@@ -1,8 +1,8 @@
 """What formats with a row a conversation share: files of rows in, files of rows out, one by one.
 
-Where rows come from (source, licence, scores) and their task stand in the sidecar, which is found
-again by the row's id. A file without one says less: its rows come `from` the format itself, under
-the licence that the settings name, and their task is the one the settings name, else that whose form they have.
+Where rows come from (source, licence, scores) and what task they are stands in the sidecar, found
+again by the row's id. Without one the settings tell licence and task, the form of a row its task
+where they do not, and its source is the name of the format.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class ConversationFormat(ABC):
 
     name: ClassVar[str]
     Settings: ClassVar[type[ConversationSettings]]
+    endings: ClassVar[tuple[str, ...]] = ("json", "jsonl")
     Row: ClassVar[type[Any]]
     """Row of the file, a msgspec struct with `id`, which may be missing."""
     field: ClassVar[str]
@@ -205,7 +206,7 @@ def _repeated(file: EntryFile, field: str) -> frozenset[int]:
             digests.append(xxhash.xxh3_64_intdigest(given))
     if problem and not some:
         raise ConfigError(f"{file.path}: no entry has {field!r}: is it another file? {problem}")
-    # Stable, so that the first of equal ones is the earliest. Ids that differ do not meet by chance:
+    # Stable, so that the first of equal ones is the earliest. Different ids do not meet by chance:
     # the odds are one in a million for six million of them.
     hashes = np.frombuffer(digests, dtype=np.uint64) if digests else np.empty(0, dtype=np.uint64)
     order = np.argsort(hashes, kind="stable")

@@ -38,7 +38,7 @@ class Grid(msgspec.Struct, frozen=True):
         x = max(abs(one - other) for one, other in zip(near[::2], framed[::2], strict=True))
         y = max(abs(one - other) for one, other in zip(near[1::2], framed[1::2], strict=True))
         x, y = x / across, y / down
-        tally.rounding.add(max(x * self.width, y * self.height), max(x, y))
+        tally.placed(max(x * self.width, y * self.height), max(x, y))
         return near
 
     def numbers(self, values: tuple[float, ...]) -> list[int | float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import TypeAlias
 
@@ -12,7 +12,17 @@ from genixer.errors import CannotEncodeError
 from genixer.store.entries import EntryError
 from genixer.tasks.grammar import IMAGE_MARK, join_marks
 
-__all__ = ["Place", "names_of_list", "put_together", "refuse_words", "take_apart"]
+__all__ = [
+    "Place",
+    "boxes_of",
+    "expect_words",
+    "find_boxes",
+    "names_of_list",
+    "put_together",
+    "refuse_words",
+    "take_apart",
+    "weave",
+]
 
 Place: TypeAlias = "tuple[Box, ...] | Point"
 """What stands between two pieces of text: the boxes of one phrase, or a point."""
@@ -72,6 +82,35 @@ def put_together(role: Role, pieces: Sequence[str], places: Sequence[Place]) -> 
     return Turn(role, join_marks(texts, kinds), tuple(boxes), tuple(points), groups)
 
 
+def weave(pieces: Sequence[str], signs: Sequence[str]) -> str:
+    """Pieces of text with a sign between each two.
+
+    >>> weave(["at ", "?"], ["<boxes>"])
+    'at <boxes>?'
+    """
+    return "".join(piece + sign for piece, sign in zip(pieces, [*signs, ""], strict=True))
+
+
+def find_boxes(
+    text: str, pattern: re.Pattern[str], read: Callable[[re.Match[str]], Box]
+) -> tuple[list[str], list[Place]]:
+    """Pieces of `text` and the boxes that `pattern` finds; those side by side are one phrase's."""
+    pieces, places, start = list[str](), list[Place](), 0
+    for found in pattern.finditer(text):
+        before, start = text[start : found.start()], found.end()
+        if places and not before:
+            places[-1] = (*boxes_of(places[-1]), read(found))
+        else:
+            pieces.append(before)
+            places.append((read(found),))
+    return [*pieces, text[start:]], places
+
+
+def boxes_of(place: Place) -> tuple[Box, ...]:
+    """Boxes at a place, none for a point."""
+    return place if isinstance(place, tuple) else ()
+
+
 def names_of_list(pieces: Sequence[str], places: Sequence[Place]) -> list[str] | None:
     """Names in a list of objects, `cat <box>, old dog <box>.`; None for any other turn.
 
@@ -80,7 +119,9 @@ def names_of_list(pieces: Sequence[str], places: Sequence[Place]) -> list[str] |
     """
     found = [_NAME.fullmatch(piece) for piece in pieces[:-1]]
     commas = [piece.startswith(", ") for piece in pieces[:-1]]
-    listed = bool(places) and pieces[-1] in ("", ".") and commas == [False] + [True] * len(found[1:])
+    listed = (
+        bool(places) and pieces[-1] in ("", ".") and commas == [False] + [True] * len(found[1:])
+    )
     if not listed or any(isinstance(place, Point) for place in places):
         return None
     names = [match[1] for match in found if match]

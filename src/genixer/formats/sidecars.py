@@ -117,7 +117,7 @@ class ProvenanceFile:
     def _lines(self, file: EntryFile, id: str) -> Iterator[int]:
         """Lines that may be about the row `id`."""
         hashes, lines = self._index(file)
-        wanted = xxhash.xxh3_64_intdigest(id)
+        wanted = xxhash.xxh3_64_intdigest(id.encode())
         at = bisect_left(hashes, wanted)
         while at < len(hashes) and hashes[at] == wanted:
             yield lines[at]
@@ -131,7 +131,7 @@ class ProvenanceFile:
             found, lines = array("Q"), array("Q")
             for at in range(len(file)):
                 with suppress(EntryError):  # told of when its row is asked for
-                    found.append(xxhash.xxh3_64_intdigest(file.read(at, _WithId).id))
+                    found.append(xxhash.xxh3_64_intdigest(file.read(at, _WithId).id.encode()))
                     lines.append(at)
             order = np.argsort(np.array(found, dtype=np.uint64), kind="stable")
             self._sorted = (
