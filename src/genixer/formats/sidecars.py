@@ -19,7 +19,7 @@ from genixer.data import Origin, Sample, encode_row
 from genixer.store.disk import full_disk, sync_folder, write_atomic
 from genixer.store.entries import EntryError, EntryFile, json_lines
 
-__all__ = ["Provenance", "ProvenanceFile", "Sidecars", "whole_file"]
+__all__ = ["Provenance", "ProvenanceFile", "Sidecars", "provenance_path", "whole_file"]
 
 
 class Provenance(msgspec.Struct, frozen=True):

@@ -36,6 +36,10 @@ class Rounding(msgspec.Struct):
             self.largest_px = max(self.largest_px, distance_px)
             self.largest = max(self.largest, distance)
 
+    def as_mapping(self) -> dict[str, float]:
+        """The same as plain values, for `--json`."""
+        return dict(msgspec.to_builtins(self))
+
     def __str__(self) -> str:
         if not self.moved:
             return f"{self.seen} boxes and points, none moved"
