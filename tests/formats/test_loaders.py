@@ -1,4 +1,4 @@
-"""What the trainers' own readers make of our files; each is skipped where the trainer is not installed.
+"""What the trainers' own readers make of our files; skipped where a trainer is not installed.
 
 They do not live together, so they are installed for this alone (docs/formats.md says how).
 """
@@ -17,7 +17,9 @@ IMAGE = ImageCatalog(IMAGES).ref("1.png")
 BOX = Box(0.125, 0.25, 0.5, 1.0)
 SAMPLES = [
     Sample.of("md", IMAGE, (Turn("user", "A?"), Turn("assistant", "b", ())) * 2, Origin("x")),
-    Sample.of("rec", IMAGE, (Turn("user", "Where?"), Turn("assistant", "<box>", (BOX,))), Origin("x")),
+    Sample.of(
+        "rec", IMAGE, (Turn("user", "Where?"), Turn("assistant", "<box>", (BOX,))), Origin("x")
+    ),
     Sample.of(
         "dense_caption",
         IMAGE,

@@ -100,18 +100,21 @@ class ProvenanceFile:
     def get(self, index: int, id: str) -> Provenance | None:
         """What the sidecar says of the row `id`, which is entry `index` of the export.
 
-        Raises `EntryError` (`bad_provenance`) for a line that cannot be read.
+        Raises `EntryError` (`bad_provenance`) when it may be a line that cannot be read.
         """
         if self._file is None:
             return None
-        tried = [index] if index < len(self._file) else []
+        tried, problem = [index] if index < len(self._file) else [], ""
         for at in chain(tried, self._lines(self._file, id)):
             try:
                 found = self._file.read(at, Provenance)
             except EntryError as error:
-                raise EntryError("bad_provenance", f"{self._file.places[at]}: {error}") from error
+                problem = f"{self._file.places[at]}: {error}"
+                continue
             if found.id == id:
                 return found
+        if problem:
+            raise EntryError("bad_provenance", problem)
         return None
 
     def _lines(self, file: EntryFile, id: str) -> Iterator[int]:
