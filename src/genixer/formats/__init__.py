@@ -39,5 +39,45 @@ FORMATS = Registry(
             "WebDataset, a folder of tar files with the images in them",
             capability="boxes as text and exact, images",
         ),
+        "sharegpt": Entry(
+            f"{_HERE}.sharegpt:ShareGptFormat",
+            "ShareGPT conversations with a list of images",
+            capability="boxes as text",
+        ),
+        "messages": Entry(
+            f"{_HERE}.messages:MessagesFormat",
+            "messages of content parts (TRL, OpenAI)",
+            capability="boxes as text",
+        ),
+        "axolotl": Entry(
+            f"{_HERE}.axolotl:AxolotlFormat",
+            "Axolotl's messages, paths in the image parts",
+            capability="boxes as text",
+        ),
+        "ms_swift": Entry(
+            f"{_HERE}.swift:SwiftFormat",
+            "ms-swift's messages with objects",
+            capability="boxes, points",
+        ),
+        "llama_factory": Entry(
+            f"{_HERE}.llama_factory:LlamaFactoryFormat",
+            "LLaMA-Factory's messages with their entry in dataset_info.json",
+            capability="boxes as text",
+        ),
+        "qwen_vl": Entry(
+            f"{_HERE}.qwen_vl:QwenVlFormat",
+            "Qwen-VL grounding text (<ref>, <box>)",
+            capability="boxes as text",
+        ),
+        "paligemma": Entry(
+            f"{_HERE}.paligemma:PaliGemmaFormat",
+            "PaliGemma prefix and suffix with location tokens",
+            capability="boxes as text, one question a row",
+        ),
+        "shikra": Entry(
+            f"{_HERE}.shikra:ShikraFormat",
+            "Shikra conversations with a target of boxes and points in pixels",
+            capability="boxes, points",
+        ),
     },
 )

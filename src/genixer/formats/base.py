@@ -19,8 +19,9 @@ class FormatSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     strict: bool = False
-    """Write nothing when a row cannot be carried whole; else such rows are counted and left out.
-    `export` sets it unless told `--allow-loss`."""
+    """Writing: nothing when a row cannot be carried whole; else such rows are counted and left out.
+    Reading: rows of which the record cannot keep everything are quarantined; else it keeps what it
+    can. `export` and `import` set it unless told `--allow-loss`."""
 
 
 class Format(Protocol):
@@ -28,6 +29,8 @@ class Format(Protocol):
 
     name: ClassVar[str]
     Settings: ClassVar[type[FormatSettings]]
+    endings: ClassVar[tuple[str, ...]]
+    """How names of its files may end, without the dot; an empty ending is that of a folder."""
 
     def __init__(self, settings: FormatSettings | None = None) -> None:
         """Keep `settings`, by default the format's own."""

@@ -25,7 +25,7 @@ from genixer.formats.coco_reader import CocoFile
 from genixer.formats.json_slices import mapped_arrays
 from genixer.formats.sidecars import Sidecars, whole_file
 from genixer.formats.tally import Tally, Written
-from genixer.tasks.grammar import literal
+from genixer.tasks.grammar import IMAGE_MARK, literal
 from genixer.tasks.regions import Region, regions_of
 
 __all__ = ["CocoFormat", "CocoSettings"]
@@ -54,13 +54,15 @@ class CocoFormat:
     of objects, which is their category as well; all else is of the category `region`. Where x, y,
     width and height cannot spell a box exactly, `fractions` do; an edited `bbox` wins over them.
 
-    Not written: `no_boxes`, `points_not_supported`, `bad_score` (a score that is no number).
+    Not written: `no_boxes`, `points_not_supported`, `bad_score` (a score that is no number),
+    `image_mark` (a literal `<image>`).
 
     Files of others become a list of the objects of each image (task `dense_caption`).
     """
 
     name: ClassVar[str] = "coco"
     Settings: ClassVar[type[CocoSettings]] = CocoSettings
+    endings: ClassVar[tuple[str, ...]] = ("json",)
 
     def __init__(self, settings: CocoSettings | None = None) -> None:
         """Keep `settings`."""
@@ -100,6 +102,8 @@ def _check(sample: Sample) -> None:
         raise CannotEncodeError("points_not_supported")
     if not any(turn.boxes for turn in sample.turns):
         raise CannotEncodeError("no_boxes", sample.task)
+    if any(IMAGE_MARK in literal(turn.text) for turn in sample.turns):
+        raise CannotEncodeError("image_mark", sample.id)
     if not all(map(math.isfinite, sample.origin.scores.values())):
         raise CannotEncodeError("bad_score", f"{sample.origin.scores}")
 

@@ -91,6 +91,7 @@ class CsvFormat:
 
     name: ClassVar[str] = "csv"
     Settings: ClassVar[type[CsvSettings]] = CsvSettings
+    endings: ClassVar[tuple[str, ...]] = ("csv",)
 
     def __init__(self, settings: CsvSettings | None = None) -> None:
         """Keep `settings`."""
@@ -201,7 +202,8 @@ def _sample(
         "".join(cells).encode()
     except UnicodeEncodeError as error:
         raise EntryError("not_utf8", str(error)) from error
-    row = _packed({name: original(cell) for name, cell in zip(header, cells, strict=True)})
+    named = {name: original(cell) for name, cell in zip(header, cells, strict=True)}
+    row = _packed({"source": "csv", "licence": settings.licence, **named})
     image = catalog.ref(row.image)
     if row.sha256 and row.sha256 != image.sha256:
         raise EntryError("image_differs", f"{row.image}: not the file the row was written about")
@@ -216,7 +218,7 @@ def _packed(cells: dict[str, str]) -> PackedRow:
     values |= {"frame": cells["frame"]} if cells.get("frame") else {}
     more = decode_packed(cells["more"].encode(), list[Said]) if cells.get("more") else []
     origin = decode_packed((cells.get("origin") or "{}").encode(), dict[str, Any])
-    origin |= {"source": "csv"} | {name: cells[name] for name in _NAMED if name in cells}
+    origin |= {name: cells[name] for name in _NAMED if name in cells}
     said = [Said("user", cells["question"]), Said("assistant", cells["answer"]), *more]
     try:
         known = msgspec.convert(origin, Origin)

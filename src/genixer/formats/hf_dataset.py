@@ -14,7 +14,7 @@ from genixer.errors import ConfigError
 from genixer.formats.folders import whole_folder
 from genixer.formats.hf_card import Contents, card
 from genixer.formats.packed import Parcel, parcels
-from genixer.formats.parquet import ParquetSettings, RowGroups, TableReader
+from genixer.formats.parquet import ParquetSettings, RowGroups, TableReader, rows_in
 from genixer.formats.parquet_columns import arrow
 from genixer.formats.sidecars import Sidecars
 from genixer.formats.tally import Tally, Written
@@ -43,6 +43,7 @@ class HfDatasetFormat:
 
     name: ClassVar[str] = "hf_dataset"
     Settings: ClassVar[type[HfDatasetSettings]] = HfDatasetSettings
+    endings: ClassVar[tuple[str, ...]] = ("",)
 
     def __init__(self, settings: HfDatasetSettings | None = None) -> None:
         """Keep `settings`."""
@@ -67,12 +68,32 @@ class HfDatasetFormat:
 
     def read(self, path: Path, images: Path) -> Iterator[Sample | Quarantined]:
         """Samples in order of files and rows; raises `ConfigError` for any other kind of folder."""
-        found = sorted(path.glob("data/*.parquet")) or sorted(path.glob("*.parquet"))
-        if not found:
-            raise ConfigError(f"{path}: no folder with Parquet files (data/*.parquet)")
         reader = TableReader(self.settings, images, self.name)
-        for file in found:
+        for file in _files(path):
             yield from reader.read(file)
+
+    def count(self, path: Path) -> int:
+        """How many rows there are; the footers say it."""
+        return sum(map(rows_in, _files(path)))
+
+    def part(
+        self, path: Path, images: Path, first: int, count: int
+    ) -> Iterator[Sample | Quarantined]:
+        """Rows `first` to `first + count`; what is before and after is not read."""
+        reader = TableReader(self.settings, images, self.name)
+        for file in _files(path):
+            there = rows_in(file)
+            if first < there and count > 0:
+                yield from reader.read(file, first, count)
+            taken = max(0, min(there, first + count) - first)
+            first, count = max(0, first - there), count - taken
+
+
+def _files(folder: Path) -> list[Path]:
+    found = sorted(folder.glob("data/*.parquet")) or sorted(folder.glob("*.parquet"))
+    if not found:
+        raise ConfigError(f"{folder}: no folder with Parquet files (data/*.parquet)")
+    return found
 
 
 class _Shards:

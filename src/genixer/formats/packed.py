@@ -54,6 +54,8 @@ class PackedSettings(FormatSettings):
     """Frame of the coordinates in the text; on reading, of rows that name none."""
     decimals: int = Field(3, ge=0, le=6)
     """Decimals of a coordinate in the text."""
+    licence: str = ""
+    """Reading: licence of rows that name no origin."""
 
 
 class Said(msgspec.Struct):
@@ -168,7 +170,7 @@ def unpack(row: PackedRow, image: ImageRef, settings: PackedSettings, source: st
         raise EntryError(error.reason, error.detail) from error
     if row.boxes or row.points:
         turns = _exact(turns, row, canvas)
-    origin = row.origin or Origin(source)
+    origin = row.origin or Origin(source, settings.licence)
     return Sample.of(row.task or shape(turns), image, tuple(turns), origin)
 
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Literal
 
@@ -34,7 +35,7 @@ from genixer.formats.tally import Tally, Written
 from genixer.store.entries import EntryError
 from genixer.store.images import ImageCatalog, header_of
 
-__all__ = ["ParquetFormat", "ParquetSettings", "RowGroups", "TableReader"]
+__all__ = ["ParquetFormat", "ParquetSettings", "RowGroups", "TableReader", "rows_in"]
 
 _GROUP_BYTES = 64 << 20
 """Bytes of images at which a row group is closed before it has all its rows."""
@@ -64,6 +65,7 @@ class ParquetFormat:
 
     name: ClassVar[str] = "parquet"
     Settings: ClassVar[type[ParquetSettings]] = ParquetSettings
+    endings: ClassVar[tuple[str, ...]] = ("parquet",)
 
     def __init__(self, settings: ParquetSettings | None = None) -> None:
         """Keep `settings`."""
@@ -87,6 +89,16 @@ class ParquetFormat:
     def read(self, path: Path, images: Path) -> Iterator[Sample | Quarantined]:
         """Samples in row order; raises `ConfigError` when the file is not such a table."""
         yield from TableReader(self.settings, images, self.name).read(path)
+
+    def count(self, path: Path) -> int:
+        """How many rows there are; the footer says it."""
+        return rows_in(path)
+
+    def part(
+        self, path: Path, images: Path, first: int, count: int
+    ) -> Iterator[Sample | Quarantined]:
+        """Rows `first` to `first + count`; row groups before and after are not read."""
+        yield from TableReader(self.settings, images, self.name).read(path, first, count)
 
 
 class RowGroups:
@@ -133,6 +145,24 @@ class RowGroups:
         self._waiting, self._bytes = [], 0
 
 
+def rows_in(path: Path) -> int:
+    """Rows of a Parquet file; raises `ConfigError` when it is none."""
+    with _table(path) as file:
+        return int(file.metadata.num_rows)
+
+
+def _table(path: Path) -> Any:
+    pa = arrow()
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file")
+    try:
+        return pa.parquet.ParquetFile(
+            path, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True
+        )
+    except (pa.ArrowException, OSError) as error:
+        raise ConfigError(f"{path}: no readable Parquet file: {error}") from error
+
+
 class TableReader:
     """Rows of Parquet files to samples."""
 
@@ -141,24 +171,24 @@ class TableReader:
         self._settings, self._source = settings, source
         self._unpacked, self._catalog = Unpacked(images), ImageCatalog(images)
 
-    def read(self, path: Path) -> Iterator[Sample | Quarantined]:
-        """Samples of one file; raises `ConfigError` when it is not a table of conversations."""
-        pa = arrow()
-        if not path.is_file():
-            raise ConfigError(f"{path}: no such file")
-        try:
-            file = pa.parquet.ParquetFile(
-                path, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True
-            )
-        except (pa.ArrowException, OSError) as error:
-            raise ConfigError(f"{path}: no readable Parquet file: {error}") from error
-        with file:
+    def read(
+        self, path: Path, first: int = 0, count: int | None = None
+    ) -> Iterator[Sample | Quarantined]:
+        """Samples of one file, or of its rows `first` to `first + count`.
+
+        Raises `ConfigError` when it is not a table of conversations.
+        """
+        with _table(path) as file:
             columns = readable_columns(path, file.schema_arrow)
-            first = 0
+            begin = 0
             for group in range(file.num_row_groups):
                 rows = file.metadata.row_group(group).num_rows
-                yield from self._group(file, group, columns, (path.name, first, rows))
-                first += rows
+                skip = max(0, first - begin)
+                last = rows if count is None else min(rows, first + count - begin)
+                if skip < last:
+                    found = self._group(file, group, columns, (path.name, begin, rows))
+                    yield from islice(found, skip, last)
+                begin += rows
 
     def _group(
         self, file: Any, group: int, columns: list[str], span: tuple[str, int, int]

@@ -36,6 +36,10 @@ class Rounding(msgspec.Struct):
             self.largest_px = max(self.largest_px, distance_px)
             self.largest = max(self.largest, distance)
 
+    def as_mapping(self) -> dict[str, float]:
+        """The same as plain values, for `--json`."""
+        return dict(msgspec.to_builtins(self))
+
     def __str__(self) -> str:
         if not self.moved:
             return f"{self.seen} boxes and points, none moved"
@@ -69,16 +73,25 @@ class Tally:
 
     def __init__(self, name: str, strict: bool) -> None:
         """`name` is the format's, for the message."""
-        self.rounding = Rounding()
+        self._rounding = Rounding()
+        self._placed: list[tuple[float, float]] = []
         self._name, self._strict, self._first = name, strict, ""
         self._counts: Counter[str] = Counter(written=0)
 
+    def placed(self, distance_px: float, distance: float) -> None:
+        """A box or point of the row at hand goes that far to the grid, if the row is written."""
+        self._placed.append((distance_px, distance))
+
     def wrote(self) -> None:
-        """One row more is written."""
+        """The row at hand is written."""
         self._counts["written"] += 1
+        for distances in self._placed:
+            self._rounding.add(*distances)
+        self._placed.clear()
 
     def left_out(self, sample: Sample, error: CannotEncodeError) -> None:
-        """One row cannot be."""
+        """The row at hand cannot be."""
+        self._placed.clear()
         self._counts[error.reason] += 1
         self._first = self._first or f"{sample.id}: {error}"[:300]
 
@@ -87,7 +100,7 @@ class Tally:
 
         Raises `LossError` when rows were left out and may not be.
         """
-        done = Written(self._counts, self.rounding)
+        done = Written(self._counts, self._rounding)
         if self._strict and done.lost:
             reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(done.lost.items()))
             raise LossError(

@@ -70,10 +70,11 @@ def shard_paths(path: Path) -> list[Path]:
     return found
 
 
-def tar_samples(path: Path) -> Iterator[TarSample | Quarantined]:
+def tar_samples(path: Path, bodies: bool = True) -> Iterator[TarSample | Quarantined]:
     """Samples of one tar file in order; only the present one is in memory.
 
-    Raises `ConfigError` when the file is no plain tar file at all.
+    Without `bodies` names alone are read: as many samples come, to be counted. Raises `ConfigError`
+    when the file is no plain tar file at all.
     """
     with _opened(path) as file:
         try:
@@ -81,23 +82,22 @@ def tar_samples(path: Path) -> Iterator[TarSample | Quarantined]:
         except tarfile.TarError as error:
             raise ConfigError(f"{path}: no plain tar file: {error}") from error
         sample: TarSample | None = None
-        key = ""
+        damage = ""
         try:
             for member in _members(tar):
-                if member.isdir():
-                    continue
-                if sample is None or _key(member.name) != key:
+                where = f"{path.name}[{place(_key(member.name))}]"
+                if sample is None or sample.where != where:
                     if sample is not None:
                         yield sample.checked()
-                    key = _key(member.name)
-                    sample = TarSample(f"{path.name}[{place(key)}]")
-                _take(tar, member, sample)
+                    sample = TarSample(where)
+                if bodies:
+                    _take(tar, member, sample)
             damage = _end_of(tar, file)
         except tarfile.TarError as error:
             damage = str(error)
-        if damage and sample is not None:
-            sample.spoil("damaged_tar", damage)
         if sample is not None:
+            if damage:
+                sample.spoil("damaged_tar", damage)
             yield sample.checked()
         elif damage:
             yield Quarantined(path.name, "damaged_tar", damage)
@@ -111,9 +111,11 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """Members that are no folders."""
     while (member := tar.next()) is not None:
         tar.members.clear()  # type: ignore[attr-defined] # it would remember all of them
-        yield member
+        if not member.isdir():
+            yield member
 
 
 def _key(name: str) -> str:

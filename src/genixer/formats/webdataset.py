@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
@@ -56,10 +57,12 @@ class WebDatasetFormat:
 
     name: ClassVar[str] = "webdataset"
     Settings: ClassVar[type[WebDatasetSettings]] = WebDatasetSettings
+    endings: ClassVar[tuple[str, ...]] = ("",)
 
     def __init__(self, settings: WebDatasetSettings | None = None) -> None:
         """Keep `settings`."""
         self.settings = settings or WebDatasetSettings()
+        self._counts: dict[tuple[Path, int, int], int] = {}
 
     def write(self, samples: Iterable[Sample], out: Path, images: Path) -> Written:
         """Write `samples` in order, images included, and the sidecars."""
@@ -81,13 +84,41 @@ class WebDatasetFormat:
 
         Raises `ConfigError` for a folder without tar files, and for a file that is none.
         """
-        reader = _Reader(self.settings, Unpacked(images))
         for file in shard_paths(path):
-            for found in tar_samples(file):
-                if isinstance(found, Quarantined):
-                    yield found
-                else:
-                    yield one_row(found.where, found.text, partial(reader.sample, found))
+            yield from self._shard(file, images, 0, None)
+
+    def count(self, path: Path) -> int:
+        """How many samples there are, broken ones included; reads names alone."""
+        return sum(map(self._count, shard_paths(path)))
+
+    def part(
+        self, path: Path, images: Path, first: int, count: int
+    ) -> Iterator[Sample | Quarantined]:
+        """Samples `first` to `first + count`; tar files before them are not read again."""
+        for file in shard_paths(path):
+            there = self._count(file)
+            if first < there and count > 0:
+                yield from self._shard(file, images, first, first + count)
+            taken = max(0, min(there, first + count) - first)
+            first, count = max(0, first - there), count - taken
+
+    def _shard(
+        self, file: Path, images: Path, first: int, last: int | None
+    ) -> Iterator[Sample | Quarantined]:
+        reader = _Reader(self.settings, Unpacked(images))
+        for found in islice(tar_samples(file), first, last):
+            if isinstance(found, Quarantined):
+                yield found
+            else:
+                yield one_row(found.where, found.text, partial(reader.sample, found))
+
+    def _count(self, file: Path) -> int:
+        """Samples of one tar file, counted once as long as it stays as it is."""
+        status = file.stat()
+        key = file, status.st_mtime_ns, status.st_size
+        if key not in self._counts:
+            self._counts[key] = sum(1 for _ in tar_samples(file, bodies=False))
+        return self._counts[key]
 
 
 class _Shards:
