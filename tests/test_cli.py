@@ -18,7 +18,8 @@ from genixer.stages import STAGES
 from genixer.store.lock import RunLock
 
 Write = Callable[..., Path]
-VERBS = ("run", "plan", "verify", "export", "list", "report")
+FIXTURES = Path(__file__).parent / "fixtures"
+VERBS = ("run", "plan", "verify", "export", "import", "list", "report")
 
 
 @pytest.fixture
@@ -197,13 +198,62 @@ def test_samples_are_exported_with_the_formats_settings(
     folder = genixer.run(toy_config(copies=copies), out=tmp_path / "run").folder
     out = tmp_path / "out.json"
     found = genixer_cli("export", folder, "frame=unit", "decimals=1", "--out", out)
-    assert found == (0, f"{out}: 1 written\n", "")
+    assert found == (0, f"{out}: 1 written\n1 boxes and points, none moved\n", "")
     assert "[0.0,0.0,1.0,1.0]" in out.read_text()
     code, text, _ = genixer_cli("export", folder, "--out", out, "--json")
     assert json.loads(text)["counts"]["written"] == 1
+    assert json.loads(text)["rounding"] == {"seen": 1, "moved": 0, "largest_px": 0, "largest": 0}
     code, _, err = genixer_cli("export", folder, "fram=unit", "--out", out)
     assert code == 2
     assert "did you mean frame" in err
+    code, _, err = genixer_cli(
+        "export", folder, "--out", tmp_path / "sold.json", "--use", "commercial"
+    )
+    assert code == 3
+    assert "1 rows from x are under no stated licence" in err
+    assert not (tmp_path / "sold.json").exists()
+
+
+def test_a_file_comes_in_as_a_run_and_goes_out_again(genixer_cli: Call, tmp_path: Path) -> None:
+    source, images = FIXTURES / "formats" / "ms_swift_broken.jsonl", FIXTURES / "images"
+    words = (
+        "import",
+        source,
+        "--format",
+        "ms_swift",
+        "--images",
+        images,
+        "--out",
+        tmp_path / "run",
+    )
+    code, out, _ = genixer_cli(*words, "--workers", 0, "licence=MIT")
+    assert code == 0
+    assert out.splitlines()[1].split()[:6] == ["import", "import", "14", "1", "0", "13"]
+    assert "quarantined: 2 missing_object" in out
+    assert genixer_cli("verify", tmp_path / "run")[0] == 0
+    found = json.loads(genixer_cli(*words, "licence=MIT", "--json")[1])
+    assert found["counts"]["kept"] == 1
+    code, _, err = genixer_cli("export", tmp_path / "run", "--out", tmp_path / "a.json")
+    assert (code, err) == (0, "")
+    assert "1.png" in (tmp_path / "a.json").read_text()
+    code, _, err = genixer_cli(*words, "licence=CC0")
+    assert code == 5
+    assert "licence: 'MIT' -> 'CC0'" in err
+
+
+def test_what_would_be_lost_is_refused_until_it_may_be(genixer_cli: Call, tmp_path: Path) -> None:
+    source, images = FIXTURES / "formats" / "ms_swift.jsonl", FIXTURES / "images"
+    words = ("import", source, "--format", "ms_swift", "--images", images, "--workers", 0, "--out")
+    assert "quarantined: 1 loose_ref" in genixer_cli(*words, tmp_path / "strict")[1]
+    assert "quarantined: " not in genixer_cli(*words, tmp_path / "run", "--allow-loss")[1]
+    out = tmp_path / "a.jsonl"
+    words = ("export", tmp_path / "run", "--format", "paligemma", "--out", out)
+    code, _, err = genixer_cli(*words)
+    assert code == 3
+    assert "1 of 4 rows cannot be carried by paligemma: points_not_supported 1" in err
+    assert not out.exists()
+    assert f"{out}: 3 written, 1 points_not_supported\n" in genixer_cli(*words, "--allow-loss")[1]
+    assert len(out.read_text().splitlines()) == 3
 
 
 def test_a_report_is_shown_and_made_again(

@@ -9,15 +9,25 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from genixer.pipeline.api import build_report, export, list_plugins, plan
+    from genixer.pipeline.api import build_report, export, import_samples, list_plugins, plan
     from genixer.pipeline.run import run
     from genixer.pipeline.verify import verify
 
-__all__ = ["__version__", "build_report", "export", "list_plugins", "plan", "run", "verify"]
+__all__ = [
+    "__version__",
+    "build_report",
+    "export",
+    "import_samples",
+    "list_plugins",
+    "plan",
+    "run",
+    "verify",
+]
 
 _HOMES = {
     "build_report": "genixer.pipeline.api",
     "export": "genixer.pipeline.api",
+    "import_samples": "genixer.pipeline.api",
     "list_plugins": "genixer.pipeline.api",
     "plan": "genixer.pipeline.api",
     "run": "genixer.pipeline.run",

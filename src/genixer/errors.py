@@ -5,7 +5,9 @@
     |   `-- UnknownNameError   a task, source, format ... nobody registered
     |-- DataError (3)          records, boxes or text that break a rule
     |   |-- CannotEncodeError  a codec or format cannot carry this text
-    |   `-- FrameError         a box outside its frame, or two frames mixed
+    |   |-- FrameError         a box outside its frame, or two frames mixed
+    |   |-- LicenceError       an export for a use that a licence forbids
+    |   `-- LossError          an export that would leave rows out unasked
     |-- StoreError (4)         shards or manifests: missing, damaged, full disk
     |   |-- CorruptShardError  bytes do not match their digest
     |   `-- LockedError        another run holds the folder
@@ -32,7 +34,9 @@ __all__ = [
     "FrameError",
     "GenixerError",
     "IncompleteError",
+    "LicenceError",
     "LockedError",
+    "LossError",
     "SettingsChangedError",
     "StoreError",
     "UnknownNameError",
@@ -85,6 +89,14 @@ class CannotEncodeError(DataError):
 
 class FrameError(DataError):
     """A coordinate outside its declared frame, or two frames where one was declared."""
+
+
+class LicenceError(DataError):
+    """Rows whose licence forbids the use that an export is declared for."""
+
+
+class LossError(DataError):
+    """An export that would leave rows out, where nobody said that it may."""
 
 
 class StoreError(GenixerError):

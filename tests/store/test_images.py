@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from genixer.store.images import REASONS, ImageCatalog, ImageError, open_image
+from genixer.store.images import (
+    REASONS,
+    ImageCatalog,
+    ImageError,
+    header_of,
+    image_bytes,
+    open_image,
+    ref_of_bytes,
+)
 
 
 def bomb(side: int) -> bytes:
@@ -172,3 +180,45 @@ def test_no_bytes_raise_anything_but_an_image_error(
     except ImageError as error:
         outcome = error.reason
     assert outcome in ("RGB", *REASONS)
+
+
+def turned(root: Path, name: str, orientation: int) -> bytes:
+    image = Image.new("RGB", (40, 20), "red")
+    exif = image.getexif()
+    exif[0x0112] = orientation
+    image.save(root / name, exif=exif)
+    return (root / name).read_bytes()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif", "a.avif"])
+def test_a_header_tells_the_upright_size_that_decoding_gives(root, name, orientation):
+    data = turned(root, name, orientation)
+    ref = ref_of_bytes(name, data)
+    assert header_of(name, data)[1:] == (ref.width, ref.height)
+    assert (ref.width < ref.height) == (orientation >= 5)
+    assert ref == ImageCatalog(root).ref(name)
+
+
+@pytest.mark.parametrize(
+    ("path", "data", "expected"),
+    [
+        ("../a.png", b"x", "path_escapes"),
+        ("a.png", b"", "empty_image"),
+        ("a.png", b"words", "not_an_image"),
+        ("a.png", bomb(7072), "image_bomb"),
+        ("a.png", b"\x89PNG\r\n\x1a\n", "corrupt_image"),
+    ],
+)
+def test_bytes_in_memory_are_read_with_the_same_suspicion(path, data, expected):
+    with pytest.raises(ImageError) as found:
+        ref_of_bytes(path, data)
+    assert found.value.reason == expected
+
+
+def test_bytes_are_given_as_they_lie_up_to_a_limit(root):
+    size = (root / "red.jpg").stat().st_size
+    assert image_bytes(root, "red.jpg", size) == (root / "red.jpg").read_bytes()
+    assert image_bytes(root, "red.jpg", size - 1) is None
+    with pytest.raises(ImageError, match="path_escapes"):
+        image_bytes(root, "../red.jpg", size)

@@ -11,8 +11,8 @@ from pydantic import Field
 
 from genixer.data import Box, Sample, Verdict
 from genixer.filters.base import FilterSettings
-from genixer.filters.regions import regions_of
 from genixer.store.images import ImageError, open_image
+from genixer.tasks.regions import regions_of
 
 if TYPE_CHECKING:
     from genixer.models.clip import RegionClip

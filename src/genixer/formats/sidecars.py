@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+from array import array
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
+import xxhash
 
-from genixer.data import Origin, Sample, decode_row, encode_row
+from genixer.data import Origin, Sample, encode_row
 from genixer.store.disk import full_disk, sync_folder, write_atomic
+from genixer.store.entries import EntryError, EntryFile, json_lines
 
-__all__ = ["Provenance", "Sidecars", "read_provenance", "whole_file"]
+__all__ = ["Provenance", "ProvenanceFile", "Sidecars", "provenance_path", "whole_file"]
 
 
 class Provenance(msgspec.Struct, frozen=True):
@@ -78,11 +83,66 @@ class Sidecars:
         return ("\n".join(lines) + "\n").encode()
 
 
-def read_provenance(path: Path) -> dict[str, Provenance]:
-    """Provenance by row id of the export at `path`; empty when there is no sidecar."""
-    sidecar = provenance_path(path)
-    if not sidecar.is_file():
-        return {}
-    with sidecar.open("rb") as file:
-        rows = (decode_row(line, Provenance) for line in file if line.strip())
-        return {row.id: row for row in rows}
+class ProvenanceFile:
+    """Sidecar of the export at `path`, looked up by row id; empty when there is none.
+
+    Rows of file and sidecar usually stand in the same order, so the same line is tried first. Where
+    it is another row's (rows were shuffled, or taken out), an index of 16 bytes a row is made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the sidecar; raises `ConfigError` when it cannot be read."""
+        sidecar = provenance_path(path)
+        some = sidecar.is_file() and sidecar.stat().st_size > 0
+        self._file = json_lines(sidecar) if some else None
+        self._sorted: tuple[Sequence[int], Sequence[int]] | None = None
+
+    def get(self, index: int, id: str) -> Provenance | None:
+        """What the sidecar says of the row `id`, which is entry `index` of the export.
+
+        Raises `EntryError` (`bad_provenance`) when it may be a line that cannot be read.
+        """
+        if self._file is None:
+            return None
+        tried, problem = [index] if index < len(self._file) else [], ""
+        for at in chain(tried, self._lines(self._file, id)):
+            try:
+                found = self._file.read(at, Provenance)
+            except EntryError as error:
+                problem = f"{self._file.places[at]}: {error}"
+                continue
+            if found.id == id:
+                return found
+        if problem:
+            raise EntryError("bad_provenance", problem)
+        return None
+
+    def _lines(self, file: EntryFile, id: str) -> Iterator[int]:
+        """Lines that may be about the row `id`."""
+        hashes, lines = self._index(file)
+        wanted = xxhash.xxh3_64_intdigest(id.encode())
+        at = bisect_left(hashes, wanted)
+        while at < len(hashes) and hashes[at] == wanted:
+            yield lines[at]
+            at += 1
+
+    def _index(self, file: EntryFile) -> tuple[Sequence[int], Sequence[int]]:
+        """Hashes of the ids, sorted, and the lines they stand in."""
+        if self._sorted is None:
+            import numpy as np
+
+            found, lines = array("Q"), array("Q")
+            for at in range(len(file)):
+                with suppress(EntryError):  # told of when its row is asked for
+                    found.append(xxhash.xxh3_64_intdigest(file.read(at, _WithId).id.encode()))
+                    lines.append(at)
+            order = np.argsort(np.array(found, dtype=np.uint64), kind="stable")
+            self._sorted = (
+                array("Q", (found[at] for at in order)),
+                array("Q", (lines[at] for at in order)),
+            )
+        return self._sorted
+
+
+class _WithId(msgspec.Struct):
+    id: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import Any
 
 import msgspec
 
-from genixer.config import load_config
+from genixer.config import load_config, parse_config
 from genixer.data import Sample
 from genixer.errors import ConfigError, DataError, StoreError, UnknownNameError, near
+from genixer.formats.base import Format
+from genixer.formats.licences import Permit, Use
+from genixer.formats.tally import Written
 from genixer.pipeline.estimate import StepForecast, forecast
 from genixer.pipeline.plan import make_plan
 from genixer.pipeline.progress import Progress
@@ -21,8 +25,19 @@ from genixer.pipeline.settings import read_run
 from genixer.registry import Registry
 from genixer.store.layout import PREPARE, StepFolder
 from genixer.store.reader import StoredStep, open_step
+from genixer.yaml_source import YamlSource
 
-__all__ = ["KINDS", "PlanReport", "build_report", "export", "list_plugins", "plan"]
+__all__ = [
+    "KINDS",
+    "PlanReport",
+    "build_report",
+    "export",
+    "import_samples",
+    "list_plugins",
+    "plan",
+]
+
+log = logging.getLogger(__name__)
 
 KINDS = {
     "tasks": "genixer.tasks:TASKS",
@@ -91,7 +106,9 @@ def export(
     step: str | None = None,
     images: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
-) -> dict[str, int]:
+    use: Use = "research",
+    allow_loss: bool = False,
+) -> Written:
     """Write samples in a published format, and say how many of what were written.
 
     Args:
@@ -101,9 +118,13 @@ def export(
         step: which step of the run; by default the last one that kept samples.
         images: image root; a run knows its own.
         settings: the format's own, such as the frame of its boxes.
+        use: what the file is for; `commercial` takes rows alone whose licence is known to allow it.
+        allow_loss: leave out rows that the format cannot carry whole.
+
+    Raises `LossError` or `LicenceError`, and then writes nothing, when rows cannot be carried or
+    may not be used so.
     """
-    formats = registry("formats")
-    writer = formats.load(format)(formats.settings(format, settings or {}))
+    writer = _format(format, settings, strict=not allow_loss)
     place = Path(source)
     if place.is_file():
         samples: Iterator[Sample] = _samples_in_file(place)
@@ -112,8 +133,52 @@ def export(
         folder = _step_to_export(place, step)
         samples = open_step(folder).rows(Sample)
         root = Path(images) if images is not None else _image_root(folder.parent)
-    counts: dict[str, int] = writer.write(samples, Path(out), root)
-    return counts
+    permit = Permit(use)
+    done = writer.write(permit.of(samples), Path(out), root)
+    for line in permit.unknown():
+        log.warning("%s: no licence that Genixer knows: %s", out, line)
+    return done if isinstance(done, Written) else Written(done)
+
+
+def import_samples(
+    path: str | Path,
+    out: str | Path,
+    *,
+    format: str = "llava",
+    images: str | Path = ".",
+    settings: Mapping[str, Any] | None = None,
+    allow_loss: bool = False,
+    limit: int | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Bring a file of a published format in as a run of one step, which later steps can read.
+
+    Args:
+        path: the file, or the folder where the format is one.
+        out: run folder; the same call again goes on where it was.
+        format: name of a format (`list_plugins("formats")`).
+        images: image root, which paths in the file are relative to.
+        settings: the format's own, such as the frame of its boxes.
+        allow_loss: also keep rows of which the record cannot keep everything.
+        limit: at most this many rows, in a folder of its own.
+        workers: worker processes, 0 for none.
+        progress: who hears how it goes; nobody by default.
+    """
+    own = {"strict": not allow_loss, **(settings or {})}
+    _format(format, own)
+    step = {"stage": "import", "with": {"format": format, "path": str(path), "settings": own}}
+    value = {"name": "import", "images": str(images), "steps": {"import": step}}
+    config = parse_config(value, YamlSource("import", {}))
+    loaded = make_plan(config, run_folder(config, out, limit), limit)
+    return execute(config, loaded, workers, False, progress or Progress())
+
+
+def _format(name: str, settings: Mapping[str, Any] | None, **forced: Any) -> Format:
+    """The format called `name` with its settings checked."""
+    formats = registry("formats")
+    built: Format = formats.load(name)(formats.settings(name, {**(settings or {}), **forced}))
+    return built
 
 
 def _samples_in_file(path: Path) -> Iterator[Sample]:

@@ -14,6 +14,9 @@ STAGES = Registry(
             "draws the embedded world: images, annotation files, truth",
         ),
         "collect": Entry(f"{_HERE}.collect:CollectStage", "step 1: annotated datasets to samples"),
+        "import": Entry(
+            f"{_HERE}.import_file:ImportStage", "a file in one of the formats to samples"
+        ),
         "instruct": Entry(
             f"{_HERE}.instruct:InstructStage",
             "step 2: samples to training text, two-level instructions",

@@ -14,7 +14,6 @@ from pydantic import Field
 from genixer.data import Box, ImageRef, Sample, content_id, encode_row
 from genixer.errors import DataError
 from genixer.evaluation.statistics import wilson
-from genixer.filters.regions import regions_of
 from genixer.stages.base import (
     Estimate,
     FileWriter,
@@ -24,6 +23,7 @@ from genixer.stages.base import (
     Step,
     StepOutput,
 )
+from genixer.tasks.regions import regions_of
 
 if TYPE_CHECKING:
     from genixer.models.clip import ClipConfig, RegionClip

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from genixer.data import ImageRef, escapes
 from genixer.errors import DataError
@@ -25,7 +25,16 @@ from genixer.store.archives import MemberError, read_member, split_archive
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["MAX_PIXELS", "REASONS", "ImageCatalog", "ImageError", "open_image"]
+__all__ = [
+    "MAX_PIXELS",
+    "REASONS",
+    "ImageCatalog",
+    "ImageError",
+    "header_of",
+    "image_bytes",
+    "open_image",
+    "ref_of_bytes",
+]
 
 MAX_PIXELS = 50_000_000
 """Pixels above which an image counts as a decompression bomb."""
@@ -44,6 +53,10 @@ REASONS = (
 # JPEG also opens the MPO files of cameras.
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
+
+_ORIENTATION = 0x0112
+"""Number of the EXIF tag that says how a camera was held."""
+_ON_ITS_SIDE = (5, 6, 7, 8)
 
 # Everything Pillow's decoders are known to raise for bytes they cannot read.
 _DECODE_ERRORS = (
@@ -83,6 +96,38 @@ def open_image(root: Path, path: str, max_pixels: int = MAX_PIXELS) -> Image:
     """
     with _opened(root, path) as file:
         return _decode(file, path, max_pixels)
+
+
+def image_bytes(root: Path, path: str, max_bytes: int) -> bytes | None:
+    """Bytes of the file `path` below `root`, None when there are more than `max_bytes`.
+
+    Not decoded. Raises `ImageError`.
+    """
+    with _opened(root, path) as file:
+        data = file.read(max_bytes + 1)
+    return data if len(data) <= max_bytes else None
+
+
+def ref_of_bytes(path: str, data: bytes, max_pixels: int = MAX_PIXELS) -> ImageRef:
+    """Ref of an image file held in memory, decoded in full; raises `ImageError`."""
+    if escapes(path):
+        raise ImageError("path_escapes", path, "not inside the image root")
+    if not data:
+        raise ImageError("empty_image", path, "the file has no bytes")
+    width, height = _decode(BytesIO(data), path, max_pixels).size
+    return ImageRef(path, width, height, hashlib.sha256(data).hexdigest())
+
+
+def header_of(path: str, data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[str, int, int]:
+    """Pillow's name of an image's format, and its upright width and height in px.
+
+    From the header alone; nothing says that what follows is whole. Raises `ImageError`.
+    """
+    with _reading(BytesIO(data), path, max_pixels) as image:
+        width, height = image.size
+        # Pillow gives the size of a TIFF upright, that of all others as it lies.
+        turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE
+        return image.format or "", *((height, width) if turned else (width, height))
 
 
 class ImageCatalog:
@@ -170,9 +215,19 @@ def _file(root: Path, path: str) -> Iterator[BufferedReader]:
         yield file
 
 
-def _decode(file: BufferedReader | BytesIO, path: str, max_pixels: int) -> Image:
+def _decode(file: BinaryIO, path: str, max_pixels: int) -> Image:
+    from PIL import ImageOps
+
+    with _reading(file, path, max_pixels) as image:
+        image.load()
+        return _to_rgb(ImageOps.exif_transpose(image))
+
+
+@contextmanager
+def _reading(file: BinaryIO, path: str, max_pixels: int) -> Iterator[Image]:
+    """The image of a file, its header read; whatever Pillow raises for it is an `ImageError`."""
     from PIL import Image as Pillow
-    from PIL import ImageOps, UnidentifiedImageError
+    from PIL import UnidentifiedImageError
 
     with warnings.catch_warnings():
         # Pillow warns about metadata nobody reads here, and about sizes that are checked below.
@@ -184,8 +239,7 @@ def _decode(file: BufferedReader | BytesIO, path: str, max_pixels: int) -> Image
                 width, height = image.size
                 if width * height > max_pixels:
                     raise ImageError("image_bomb", path, f"{width}x{height} px > {max_pixels} px")
-                image.load()
-                return _to_rgb(ImageOps.exif_transpose(image))
+                yield image
         except Pillow.DecompressionBombError as error:
             raise ImageError("image_bomb", path, str(error)) from error
         except UnidentifiedImageError as error:

@@ -3,8 +3,8 @@
 import pytest
 
 from genixer.data import Box, ImageRef, Origin, Sample, Turn
-from genixer.filters.regions import expression_in, regions_of
 from genixer.tasks.instructions import lines
+from genixer.tasks.regions import expression_in, regions_of
 
 ONE, TWO = Box(0.1, 0.1, 0.2, 0.2), Box(0.5, 0.5, 0.7, 0.7)
 

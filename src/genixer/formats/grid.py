@@ -1,0 +1,65 @@
+"""Coordinates as numbers on the grid of a format, and how far the grid moved them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from genixer.data import Box, Point
+from genixer.errors import FrameError
+from genixer.formats.tally import Tally
+from genixer.frames import Frame, box_from_frame, box_to_frame, point_from_frame, point_to_frame
+from genixer.store.entries import EntryError
+
+__all__ = ["Grid"]
+
+
+class Grid(msgspec.Struct, frozen=True):
+    """The points of a `frame` that have `decimals`, on an image of `width` x `height` px."""
+
+    frame: Frame
+    decimals: int
+    width: int
+    height: int
+
+    def box(self, box: Box, tally: Tally) -> tuple[float, ...]:
+        """Corners of the nearest box on the grid; how far they went goes to `tally`."""
+        framed = box_to_frame(box, self.frame, self.width, self.height)
+        return self._rounded(framed, tally)
+
+    def point(self, point: Point, tally: Tally) -> tuple[float, ...]:
+        """The nearest point on the grid; how far it went goes to `tally`."""
+        framed = point_to_frame(point, self.frame, self.width, self.height)
+        return self._rounded(framed, tally)
+
+    def _rounded(self, framed: tuple[float, ...], tally: Tally) -> tuple[float, ...]:
+        near = tuple(round(value, self.decimals) for value in framed)
+        scale = box_to_frame(Box(0.0, 0.0, 1.0, 1.0), self.frame, self.width, self.height)
+        across, down = scale[2] - scale[0], scale[3] - scale[1]
+        x = max(abs(one - other) for one, other in zip(near[::2], framed[::2], strict=True))
+        y = max(abs(one - other) for one, other in zip(near[1::2], framed[1::2], strict=True))
+        x, y = x / across, y / down
+        tally.placed(max(x * self.width, y * self.height), max(x, y))
+        return near
+
+    def numbers(self, values: tuple[float, ...]) -> list[int | float]:
+        """Rounded coordinates as JSON shows them: whole numbers where there are no decimals."""
+        return [int(value) for value in values] if self.decimals == 0 else list(values)
+
+    def box_at(self, corners: tuple[float, float, float, float]) -> Box:
+        """Box whose corners in the frame are `corners`; raises `EntryError`.
+
+        Reasons: `box_inverted`, `box_outside`, which is also what numbers of another frame give.
+        """
+        if corners[0] > corners[2] or corners[1] > corners[3]:
+            raise EntryError("box_inverted", f"{corners}")
+        try:
+            return box_from_frame(corners, self.frame, self.width, self.height)
+        except FrameError as error:
+            raise EntryError("box_outside", f"{corners}: {error}") from error
+
+    def point_at(self, xy: tuple[float, float]) -> Point:
+        """Point at `xy` in the frame; raises `EntryError` (`point_outside`)."""
+        try:
+            return point_from_frame(xy, self.frame, self.width, self.height)
+        except FrameError as error:
+            raise EntryError("point_outside", f"{xy}: {error}") from error

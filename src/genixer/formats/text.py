@@ -1,0 +1,86 @@
+"""Coordinates written out in brackets, for formats whose turns are plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from genixer.data import ImageRef, Role, Turn
+from genixer.errors import CannotEncodeError
+from genixer.formats.conversation import ConversationSettings
+from genixer.formats.grid import Grid
+from genixer.formats.tally import Tally
+from genixer.frames import Frame
+from genixer.store.entries import EntryError
+from genixer.tasks.base import Canvas
+from genixer.tasks.grammar import IMAGE_MARK, UnreadableError, read_turn, write_turn
+
+__all__ = ["TextSettings", "marked", "read_texts", "unmarked", "write_texts"]
+
+# What trainers that count media in the text take for one, beside `<image>`.
+_MEDIA = ("<video>", "<audio>")
+
+
+class TextSettings(ConversationSettings):
+    """How coordinates stand in the text, which does not say so itself."""
+
+    frame: Frame = "unit"
+    """Frame of the coordinates."""
+    decimals: int = Field(3, ge=0, le=6)
+    """Decimals of a coordinate; 0 for the whole numbers of `per_999`, `per_1000`, `loc_1024`."""
+
+
+def write_texts(
+    turns: Sequence[Turn], image: ImageRef, at: TextSettings, tally: Tally
+) -> list[str]:
+    """Words of `turns` with coordinates written out; raises `CannotEncodeError`."""
+    canvas = Canvas(at.frame, at.decimals, image.width, image.height)
+    texts = [write_turn(turn, canvas) for turn in turns]
+    for turn in turns:
+        if turn.boxes or turn.points:
+            grid = Grid(at.frame, at.decimals, image.width, image.height)
+            for box in turn.boxes:
+                grid.box(box, tally)
+            for point in turn.points:
+                grid.point(point, tally)
+    return texts
+
+
+def read_texts(
+    said: Sequence[tuple[Role, str]], image: ImageRef, at: TextSettings
+) -> tuple[Turn, ...]:
+    """Turns that texts spell; raises `EntryError`."""
+    canvas = Canvas(at.frame, at.decimals, image.width, image.height)
+    try:
+        return tuple(read_turn(role, text, canvas) for role, text in said)
+    except UnreadableError as error:
+        raise EntryError(error.reason, error.detail[:200]) from error
+
+
+def refuse_media(texts: Sequence[str]) -> None:
+    """Raise `CannotEncodeError` for words that a trainer would take for a video or sound."""
+    for text in texts:
+        if any(sign in text for sign in _MEDIA):
+            raise CannotEncodeError("media_mark", text)
+
+
+def marked(text: str, line: bool) -> str:
+    r"""First user turn with the mark of its picture before it, on a line of its own if `line`.
+
+    >>> marked("What?", line=True), marked("What?", line=False), marked("\nWhat?", line=False)
+    ('<image>\nWhat?', '<image>What?', '<image>\n\nWhat?')
+    """
+    return f"{IMAGE_MARK}\n{text}" if line or text.startswith("\n") else IMAGE_MARK + text
+
+
+def unmarked(text: str) -> str:
+    r"""First user turn without the mark of its picture, which stands at its start or its end.
+
+    >>> unmarked("<image>\nWhat?"), unmarked("What?\n<image>"), unmarked("<image>What?")
+    ('What?', 'What?', 'What?')
+    """
+    for shorter in (text.removeprefix(f"{IMAGE_MARK}\n"), text.removesuffix(f"\n{IMAGE_MARK}")):
+        if shorter != text:
+            return shorter
+    return text.removeprefix(IMAGE_MARK)
