@@ -119,6 +119,12 @@ def test_signs_stand_for_many_pools_in_the_order_of_their_names(tmp_path: Path) 
     ]
 
 
+def test_a_name_with_signs_in_it_means_itself_where_it_exists(tmp_path: Path) -> None:
+    pack(tmp_path / "p[0]" / "0.tar", "a.jpg")
+    assert images(tmp_path / "p[0]", tmp_path) == []
+    assert images(tmp_path / "p[0]" / "0.tar", tmp_path) == ["p[0]/0.tar/a.jpg"]
+
+
 def test_a_relative_pattern_is_relative_to_the_working_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -216,6 +216,13 @@ def test_a_folder_outside_the_image_root_is_refused(step: Step, tmp_path: Path) 
         stage(images="@world/pol").items(step)
 
 
+def test_a_pool_without_images_is_refused_and_archives_in_it_are_hinted_at(step: Step) -> None:
+    (step.images / "empty").mkdir()
+    (step.images / "empty" / "0.tar").touch()
+    with pytest.raises(ConfigError, match=r"@world/empty holds no images.*pool/\*\.tar"):
+        stage(images="@world/empty").items(step)
+
+
 def test_images_of_a_tar_are_asked_about_like_those_of_its_folder(step: Step) -> None:
     pool = step.images / "pool"
     with tarfile.open(step.images / "pool.tar", "w") as out:

@@ -96,3 +96,15 @@ def test_joined_files_count_on_and_say_which_file(tmp_path):
 def test_repeated_agrees_with_the_table_of_ids(tmp_path, ids):
     file = json_array(write(tmp_path, json.dumps([{"id": one} for one in ids]).encode()))
     assert file.repeated("id") == file.by_id("id")[1]
+
+
+def test_places_end_where_the_entries_end(tmp_path):
+    file = json_lines(write(tmp_path, b"1\n2\n"))
+    assert list(file.places) == ["file:1", "file:2"]
+    with pytest.raises(ConfigError, match="empty"):
+        json_lines(write(tmp_path, b"\n \n"))
+
+
+def test_a_key_that_cannot_be_read_hides_no_other(tmp_path):
+    path = write(tmp_path, b'{broken: [1], "a": [2]}')
+    assert json_array(path, "a").read(0, int) == 2

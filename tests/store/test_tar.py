@@ -2,6 +2,7 @@ import io
 import os
 import tarfile
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -19,17 +20,22 @@ def png(colour: str = "red") -> bytes:
     return data.getvalue()
 
 
-def pack(path: Path, *members: tuple[str, object], **settings) -> Path:
-    """Tar of (name, bytes) or (name, type of a member without bytes)."""
+class Kind(NamedTuple):
+    """Type of a member that has no bytes."""
+
+    flag: bytes
+
+
+def pack(path: Path, *members: tuple[str, bytes | Kind], **settings) -> Path:
     with tarfile.open(path, "w", **settings) as out:
         for name, what in members:
             info = tarfile.TarInfo(name)
-            if isinstance(what, bytes):
+            if isinstance(what, Kind):
+                info.type, info.linkname = what.flag, "red.png"
+                out.addfile(info)
+            else:
                 info.size = len(what)
                 out.addfile(info, io.BytesIO(what))
-            else:
-                info.type, info.linkname = what, "red.png"
-                out.addfile(info)
     return path
 
 
@@ -38,6 +44,12 @@ def reason(root: Path, path: str) -> str:
         open_image(root, path)
     assert found.value.reason in REASONS
     return found.value.reason
+
+
+def detail(root: Path, path: str) -> str:
+    with pytest.raises(ImageError) as found:
+        open_image(root, path)
+    return found.value.detail
 
 
 def test_a_member_opens_like_a_file_in_a_folder(tmp_path):
@@ -90,9 +102,9 @@ def test_every_member_that_cannot_be_used_has_its_reason(tmp_path, monkeypatch, 
         ("red.png", png()),
         ("/etc/hosts.png", png()),
         ("../outside.png", png()),
-        ("link.png", tarfile.SYMTYPE),
-        ("hard.png", tarfile.LNKTYPE),
-        ("pipe.png", tarfile.FIFOTYPE),
+        ("link.png", Kind(tarfile.SYMTYPE)),
+        ("hard.png", Kind(tarfile.LNKTYPE)),
+        ("pipe.png", Kind(tarfile.FIFOTYPE)),
         ("empty.png", b""),
         ("text.png", b"not a picture"),
         ("cut.png", png()[:40]),
@@ -106,6 +118,14 @@ def test_every_member_that_cannot_be_used_has_its_reason(tmp_path, monkeypatch, 
         out.add(root / "0.tar", "red.png")
     assert open_image(root, "0.tar/red.png").size == (12, 8)
     assert reason(root, path) == expected
+
+
+@pytest.mark.parametrize(
+    "flag", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE]
+)
+def test_links_and_devices_are_not_followed(tmp_path, flag):
+    pack(tmp_path / "0.tar", ("red.png", png()), ("other.png", Kind(flag)))
+    assert detail(tmp_path, "0.tar/other.png") == "a link or device in the archive"
 
 
 def test_names_are_those_people_know(tmp_path):
@@ -159,6 +179,34 @@ def test_a_tar_of_too_many_members_is_cut_with_a_word(tmp_path, monkeypatch):
     listing = list_members(path)
     assert len(list(listing.members)) == 3
     assert "more than 2 members" in listing.damage
+
+
+def test_folders_in_a_tar_are_no_members(tmp_path):
+    path = pack(tmp_path / "x.tar", ("a.png", Kind(tarfile.DIRTYPE)), ("a.png/b.png", png()))
+    assert list(list_members(path).members) == ["a.png/b.png"]
+
+
+def test_a_header_that_leads_backwards_ends_the_tar(tmp_path):
+    path = pack(tmp_path / "x.tar", ("a.png", png()), ("b.png", png()))
+    data = bytearray(path.read_bytes())
+    header = tarfile.TarInfo("b.png")
+    header.size = -2048
+    block = bytearray(header.tobuf(tarfile.GNU_FORMAT))
+    data[1024:1536] = block
+    path.write_bytes(data)
+    listing = list_members(path)
+    assert "a.png" in list(listing.members)
+    assert listing.damage
+
+
+def test_an_archive_that_cannot_be_read_is_missing(tmp_path, monkeypatch):
+    pack(tmp_path / "x.tar", ("a.png", png()))
+
+    def vanish(archive, member, most):
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(tar, "read", vanish)
+    assert reason(tmp_path, "x.tar/a.png") == "missing_image"
 
 
 def test_a_changed_archive_is_indexed_anew(tmp_path):

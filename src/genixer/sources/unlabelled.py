@@ -78,7 +78,7 @@ def find_pools(images: Path) -> list[Pool]:
     path, within = (Path(inside[0]), inside[1]) if inside else (images, "")
     if inside and path.is_dir():
         path, within = images, ""
-    if not any(sign in path.as_posix() for sign in "*?["):
+    if path.exists() or not any(sign in path.as_posix() for sign in "*?["):
         return [Pool(path, within)] if path.exists() else []
     root = Path(path.anchor)
     return [Pool(found, within) for found in sorted(root.glob(str(path.relative_to(root))))]

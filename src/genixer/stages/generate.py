@@ -145,7 +145,13 @@ class GenerateStage(Stage):
 
     def items(self, step: Step) -> int:
         """Images there are, readable or not, times requests an image."""
-        return sum(1 for _ in self._images(step)) * len(self._asked)
+        images = sum(1 for _ in self._images(step))
+        if not images:
+            raise ConfigError(
+                f"step {step.name}: images: {self.settings.images} holds no images; archives in a "
+                "folder have to be named: pool/*.tar"
+            )
+        return images * len(self._asked)
 
     def external(self) -> list[Path]:
         """Images and weights, where no step of the run makes them."""

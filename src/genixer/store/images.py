@@ -133,8 +133,12 @@ def header_of(path: str, data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[str
 class ImageCatalog:
     """Refs of the images below `root`; the last `keep` answers, errors too, are remembered."""
 
-    def __init__(self, root: Path, max_pixels: int = MAX_PIXELS, keep: int = 20_000) -> None:
-        """Remember where images lie; nothing is read yet."""
+    def __init__(self, root: Path, max_pixels: int = MAX_PIXELS, keep: int = 150_000) -> None:
+        """Remember where images lie; nothing is read yet.
+
+        An answer takes some 350 bytes, so that all images of the large question sets are looked at
+        once only: their questions come in no order.
+        """
         self.root, self.max_pixels, self._keep = root, max_pixels, keep
         self._known: OrderedDict[str, ImageRef | tuple[str, str]] = OrderedDict()
 
@@ -220,7 +224,9 @@ def _decode(file: BinaryIO, path: str, max_pixels: int) -> Image:
 
     with _reading(file, path, max_pixels) as image:
         image.load()
-        return _to_rgb(ImageOps.exif_transpose(image))
+        # In place: a copy of a photograph takes as long as decoding it.
+        ImageOps.exif_transpose(image, in_place=True)
+        return _to_rgb(image)
 
 
 @contextmanager
@@ -257,6 +263,8 @@ def _to_rgb(image: Image) -> Image:
     """`image` as 8-bit RGB: deep greys scaled, alpha laid on white."""
     from PIL import Image as Pillow
 
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image
     if image.mode.startswith(("I", "F")):
         return _to_grey(image).convert("RGB")
     if image.has_transparency_data:
