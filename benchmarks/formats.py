@@ -24,9 +24,9 @@ from pathlib import Path
 from PIL import Image
 
 from genixer.data import Quarantined
-from genixer.formats.llava import LlavaFormat
+from genixer.formats.llava import LlavaFormat, LlavaSettings
 
-IMAGES, ROUNDS, MILLIONS = 200, 3, 5_000_000
+IMAGES, ROUNDS, MILLIONS = 20, 3, 5_000_000
 
 
 def row(number: int) -> dict[str, object]:
@@ -74,7 +74,8 @@ def ours(source: Path, images: Path, place: Path) -> None:
                 raise SystemExit(f"{one.where}: {one.reason}")
             yield one
 
-    LlavaFormat().write(sound(LlavaFormat().read(source, images)), place / "out.jsonl", images)
+    llava = LlavaFormat(LlavaSettings(task="common_vqa"))
+    llava.write(sound(llava.read(source, images)), place / "out.jsonl", images)
 
 
 def with_datasets(source: Path, images: Path, place: Path) -> None:
@@ -143,7 +144,7 @@ def compare(rows: int) -> None:
 
 
 def peak_mb(rows: int) -> float:
-    """Peak memory of a process that converts an array of `rows` to JSONL."""
+    """Peak memory of a process that converts an array of `rows` to JSONL (on Linux)."""
     with tempfile.TemporaryDirectory() as folder:
         source, images = Path(folder) / "in.json", Path(folder) / "images"
         make_images(images)
@@ -158,10 +159,9 @@ def peak_mb(rows: int) -> float:
 
 
 def convert(source: Path, images: Path) -> None:
-    import resource
-
     ours(source, images, source.parent)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    status = Path("/proc/self/status").read_text()
+    print(int(status.partition("VmHWM:")[2].split()[0]) / 1024)
 
 
 def main() -> None:

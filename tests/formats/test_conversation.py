@@ -142,7 +142,6 @@ def test_the_second_generation_of_qwen_has_other_signs(tmp_path):
         (ShareGptFormat, ("A <audio>?", "b"), "media_mark"),
         (LlamaFactoryFormat, ("A <video>?", "b"), "media_mark"),
         (LlamaFactoryFormat, ("A?", "b", "c?"), "not_pairs"),
-        (LlavaFormat, ("A \ud800?", "b"), "lone_surrogate"),
     ],
 )
 def test_signs_of_a_format_are_not_words_in_it(format, sample, reason, tmp_path):

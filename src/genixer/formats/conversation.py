@@ -102,7 +102,7 @@ class ConversationFormat(ABC):
             before = b"" if lines else b"[\n"
             for sample in samples:
                 try:
-                    row = _encoded(self._row(sample, tally))
+                    row = encode_row(self._row(sample, tally))
                 except CannotEncodeError as error:
                     tally.left_out(sample, error)
                     continue
@@ -172,14 +172,6 @@ class ConversationFormat(ABC):
             repeated = _repeated(file, self.field)
             self._opened = _Opened(as_it_is, file, repeated, ProvenanceFile(path))
         return self._opened
-
-
-def _encoded(row: Any) -> bytes:
-    try:
-        return encode_row(row)
-    except UnicodeEncodeError as error:
-        # Half of a pair of surrogates: a str can hold it, no file in UTF-8 can.
-        raise CannotEncodeError("lone_surrogate", repr(error.object)[:200]) from error
 
 
 class _Opened(NamedTuple):
