@@ -184,7 +184,7 @@ class Origin(Record, frozen=True):
 
     `parents` are ids of the records it was made of, `prompt` is the digest of the instruction,
     `scores` what filters said (each filter documents its range), `question_type` the source's own
-    word for the kind of question.
+    word for the kind of question, `reader` the lenient reader of a text its codec had refused.
     """
 
     source: str
@@ -197,6 +197,7 @@ class Origin(Record, frozen=True):
     seed: int | None = None
     question_type: str = ""
     scores: dict[str, float] = {}
+    reader: str = ""
 
 
 class Sample(Record, frozen=True):
@@ -372,11 +373,8 @@ class Quarantined(Record, frozen=True):
 class Measured(Record, frozen=True):
     """What the exact truth says of one generated sample.
 
-    `id` is the sample's, `detail` is for people.
-
-    `kind` is what was asked (count, color, side ...), where that is known.
-
-    `unknown`: the truth at hand does not decide it.
+    `id` is the sample's, `detail` is for people, `kind` is what was asked (count, color, side ...),
+    where that is known. `unknown`: the truth at hand does not decide it.
 
     >>> Measured("9f2c", "rec", "specific", "wrong", "IoU 0.31 with the red cup").verdict
     'wrong'

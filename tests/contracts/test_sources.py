@@ -1,8 +1,10 @@
 """What every source owes, on a small file of its real layout and on a broken twin of it."""
 
+import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from genixer.data import Quarantined, Sample, encode_row
@@ -10,11 +12,17 @@ from genixer.errors import ConfigError
 from genixer.sources import SOURCES
 from genixer.store.images import open_image
 from genixer.store.shards import raw_bytes
-from genixer.tasks import TASKS
+from genixer.tasks import TASKS, load_task
+from genixer.tasks.base import Canvas
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 FILES = {
     "vqav2": {"questions": "vqav2_questions.json", "annotations": "vqav2_annotations.json"},
+    "gqa": {"questions": "gqa.json"},
+    "tallyqa": {"questions": "tallyqa.json"},
+    "textvqa": {"questions": "textvqa.json"},
+    "ocrvqa": {"dataset": "ocrvqa.json"},
+    "scienceqa": {"problems": "scienceqa_problems.json", "splits": "scienceqa_splits.json"},
     "pope": {"questions": "pope.jsonl"},
     "aokvqa": {"questions": "aokvqa.json"},
     "llava_instruct": {"conversations": "llava_instruct.json"},
@@ -23,6 +31,9 @@ FILES = {
 }
 EXTRA = {
     "vqav2": {"image_pattern": "{image_id}.png"},
+    "gqa": {"image_pattern": "{image_id}.png"},
+    "textvqa": {"image_pattern": "{image_id}.png"},
+    "ocrvqa": {"image_pattern": "{image_id}{suffix}"},
     "aokvqa": {"image_pattern": "{image_id}.png"},
 }
 EXPECTED = {
@@ -39,6 +50,95 @@ EXPECTED = {
         "bad_annotation",
         "image_id_differs",
         "",
+    ],
+    "gqa": [
+        "",
+        "missing_image",
+        "corrupt_image",
+        "image_bomb",
+        "bad_entry",
+        "duplicate_id",
+        "empty_text",
+        "no_answer",
+        "path_escapes",
+        "not_utf8",
+        "not_json",
+        "bad_entry",
+        "not_json",
+        "not_json",
+        "",
+    ],
+    "tallyqa": [
+        "",
+        "missing_image",
+        "corrupt_image",
+        "path_escapes",
+        "duplicate_id",
+        "bad_answer",
+        "bad_answer",
+        "not_json",
+        "bad_entry",
+        "bad_entry",
+        "not_utf8",
+        "not_json",
+        "empty_text",
+        "",
+    ],
+    "textvqa": [
+        "",
+        "missing_image",
+        "corrupt_image",
+        "path_escapes",
+        "duplicate_id",
+        "no_answer",
+        "no_answer",
+        "no_answer",
+        "bad_entry",
+        "bad_entry",
+        "bad_entry",
+        "not_json",
+        "not_utf8",
+        "not_json",
+        "empty_text",
+        "",
+    ],
+    "ocrvqa": [
+        "",
+        "empty_text",
+        "missing_image",
+        "missing_image",
+        "corrupt_image",
+        "duplicate_id",
+        "answers_differ",
+        "answers_differ",
+        "bad_entry",
+        "path_escapes",
+        "not_utf8",
+        "not_json",
+        "bad_entry",
+        "not_json",
+        "",
+    ],
+    "scienceqa": [
+        "",
+        "no_image",
+        "missing_image",
+        "bad_choices",
+        "bad_choices",
+        "empty_text",
+        "bad_entry",
+        "duplicate_problem",
+        "path_escapes",
+        "not_utf8",
+        "not_json",
+        "bad_choices",
+        "not_json",
+        "empty_text",
+        "duplicate_id",
+        "unknown_problem",
+        "bad_entry",
+        "",
+        "duplicate_id",
     ],
     "pope": [
         "",
@@ -99,6 +199,12 @@ EXPECTED = {
     ],
 }
 
+for _name, _one in yaml.safe_load((FIXTURES / "sources" / "grounding.yaml").read_text()).items():
+    FILES[_name], EXTRA[_name] = _one["files"], _one.get("settings", {})
+    EXPECTED[_name] = [
+        "" if reason == "kept" else reason for reason, rows in _one["broken"] for _ in range(rows)
+    ]
+
 names = pytest.mark.parametrize("name", sorted(SOURCES))
 
 
@@ -109,6 +215,11 @@ def build(name, broken=False, images=FIXTURES / "images", **changes):
     }
     kind = SOURCES.load(name)
     return kind(kind.Settings(images=images, **{**files, **EXTRA.get(name, {}), **changes}))
+
+
+def inside(path: Path) -> list[Path]:
+    """The file, or those of the folder."""
+    return sorted(path.iterdir()) if path.is_dir() else [path]
 
 
 def test_every_source_has_a_fixture_here():
@@ -140,6 +251,15 @@ def test_samples_name_a_task_an_image_that_opens_and_their_licence(name):
         assert (row.origin.source, row.origin.licence) == (name, source.licence)
 
 
+@pytest.mark.parametrize("name", [n for n in sorted(SOURCES) if SOURCES[n].capability])
+def test_samples_with_places_are_carried_by_the_codec_of_their_task(name):
+    for row in build(name).read():
+        canvas = Canvas("unit", 3, row.image.width, row.image.height)
+        task = load_task(row.task)
+        text = task.encode(row.turns, canvas)
+        assert task.encode(task.decode(text, canvas), canvas) == text
+
+
 @names
 def test_licence_of_a_copy_can_be_stated(name):
     rows = build(name, licence="CC BY-SA 4.0").read()
@@ -152,14 +272,26 @@ def test_broken_twin_loses_nothing_and_says_where_and_why(name):
     rows = list(source.read())
     assert [row.reason if isinstance(row, Quarantined) else "" for row in rows] == EXPECTED[name]
     assert source.count() == len(rows)
-    data = b"".join(file.read_bytes() for file in source.files())
+    files = [file for path in source.files() for file in inside(path)]
+    data = b"".join(file.read_bytes() for file in files)
     for row in rows:
         if isinstance(row, Quarantined):
             file, place = row.where.rstrip("]").replace("[", ":").rsplit(":", 1)
-            assert file.split(":")[0] in {path.name for path in source.files()}
+            assert file.split(":")[0] in {path.name for path in files}
             assert place.isdigit()
             assert raw_bytes(row.raw) in data
             assert str(FIXTURES) not in encode_row(row).decode()
+
+
+@names
+def test_a_link_out_of_the_image_root_is_not_followed(name, tmp_path):
+    images = tmp_path / "images"
+    shutil.copytree(FIXTURES / "images", images)
+    for image in list(images.rglob("*.png")):
+        image.rename(tmp_path / "outside.png")
+        image.symlink_to(tmp_path / "outside.png")
+    rows = list(build(name, images=images).read())
+    assert {row.reason for row in rows} == {"path_escapes"}
 
 
 @names

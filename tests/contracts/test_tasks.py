@@ -7,35 +7,90 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from genixer.data import Box, Turn, split_marks
+from genixer.data import Box, Point, Turn, split_marks
 from genixer.errors import CannotEncodeError, UnknownNameError
-from genixer.frames import FRAMES, box_to_frame
+from genixer.frames import FRAMES, box_to_frame, point_to_frame
 from genixer.tasks import TASKS, load_task
 from genixer.tasks.base import Canvas, ParseError, Task
-from genixer.tasks.grammar import join_marks, snap
+from genixer.tasks.grammar import join_marks, snap, snap_point
 from genixer.tasks.instructions import lines
 from genixer.tasks.recognise import recognise
 
 ONE = (Box(0.125, 0.25, 0.5, 1.0),)
 TWO = (*ONE, Box(0.0, 0.0, 0.25, 0.5))
+HERE = (Point(0.25, 0.5),)
 
 
-def talk(*texts: str, boxes: dict[int, tuple[Box, ...]] | None = None) -> tuple[Turn, ...]:
+def talk(
+    *texts: str,
+    boxes: dict[int, tuple[Box, ...]] | None = None,
+    points: dict[int, tuple[Point, ...]] | None = None,
+    groups: dict[int, tuple[int, ...]] | None = None,
+) -> tuple[Turn, ...]:
     return tuple(
-        Turn("assistant" if at % 2 else "user", text, (boxes or {}).get(at, ()))
+        Turn(
+            "assistant" if at % 2 else "user",
+            text,
+            (boxes or {}).get(at, ()),
+            (points or {}).get(at, ()),
+            (groups or {}).get(at, ()),
+        )
         for at, text in enumerate(texts)
     )
 
 
 EXAMPLES = {
-    "common_vqa": talk("What is the dog doing?", "sleeping on a chair"),
-    "adv_vqa": talk("Is there a dog in the image?", "no"),
-    "mc_vqa": talk("What is it?\nA. cat\nB. old dog\nC. 1.5 m", "B"),
-    "md": talk("What is it?", "A cat, I think.", "Is it old?", "No.\n\nIt is young."),
-    "rec": talk("Where is the red book?", "<box>", boxes={1: ONE}),
-    "reg": talk("What is at <box>?", "red book", boxes={0: ONE}),
-    "dense_caption": talk("List all.", "red book <box>, cat <box>", boxes={1: TWO}),
+    "common_vqa": [talk("What is the dog doing?", "sleeping on a chair")],
+    "adv_vqa": [talk("Is there a dog in the image?", "no")],
+    "mc_vqa": [talk("What is it?\nA. cat\nB. old dog\nC. 1.5 m", "B")],
+    "md": [talk("What is it?", "A cat, I think.", "Is it old?", "No.\n\nIt is young.")],
+    "rec": [talk("Where is the red book?", "<box>", boxes={1: ONE})],
+    "reg": [talk("What is at <box>?", "red book", boxes={0: ONE})],
+    "point_qa": [
+        talk("What is this? <point>", "red book", points={0: HERE}),
+        talk("Is this new? <box>", "yes", boxes={0: ONE}),
+        talk("Which one holds the cup? Candidates: <box> <box>", "<box>", boxes={0: TWO, 1: ONE}),
+        talk("Which is it? <box> <box>", "<point>", boxes={0: TWO}, points={1: HERE}),
+        talk("Which is it? <point> <point>", "<point>", points={0: HERE * 2, 1: HERE}),
+    ],
+    "qcboxa": [
+        talk("Is it day?", "The lamp <box> is on. So the answer is no.", boxes={1: ONE}),
+        talk(
+            "Who sits by the men <box><box>?",
+            "By the men <box><box> sits a dog <box>. The answer is: a dog",
+            boxes={0: TWO, 1: (*TWO, *ONE)},
+            groups={0: (2,), 1: (2, 1)},
+        ),
+    ],
+    "rd": [
+        talk("Who is that? <box>", "A man.", "And by him?", "A dog <box>.", boxes={0: ONE, 3: ONE}),
+        talk(
+            "What do the men <box><box> do at <point>?",
+            "They <box><box> sit on a bench <box>.",
+            boxes={0: TWO, 1: (*TWO, *ONE)},
+            points={0: HERE},
+            groups={0: (2,), 1: (2, 1)},
+        ),
+    ],
+    "dense_caption": [talk("List all.", "red book <box>, cat <box>", boxes={1: TWO})],
 }
+"""By task, one conversation of each of its flavours."""
+ALSO = {
+    "common_vqa": {"adv_vqa"},
+    "reg": {"point_qa"},
+    "point_qa": {"reg"},
+    "qcboxa": {"rd"},
+    "rd": {"qcboxa", "point_qa", "reg"},
+}
+"""Other tasks that a text of a task may be taken for when nobody says which it is."""
+examples = pytest.mark.parametrize(
+    ("name", "turns"),
+    [
+        pytest.param(name, turns, id=f"{name}-{at}")
+        for name in sorted(EXAMPLES)
+        for at, turns in enumerate(EXAMPLES[name])
+    ],
+)
 HOSTILE = [
     *("Question:", "Answer:", " Answer: ", "\nQuestion: ", "question:", "\n", "\n\n", " ", "\t"),
     *("[0.1,0.2,0.3,0.4]", "[0.10,0.20,0.30,0.40;", "]", "[", "[1]", "[1, 2]", "[-1,2e3]", ";"),
@@ -66,6 +121,24 @@ HOSTILE = [
         "\x85",
         "\r\n",
     ),
+    *(
+        "[0.1,0.2]",
+        "[0.10,0.20;0.30,0.40]",
+        "[0.1,",
+        "(0.1,0.2)",
+        "<box><box>",
+        "\ud800",
+        "\udfff!",
+    ),
+    *(
+        "the answer is ",
+        "The answer is no.",
+        "How many ",
+        " Candidates: ",
+        "```json\n",
+        '{"a": [1,',
+    ),
+    *("Q: ", "\nA: ", "**Answer:** ", "1. "),
 ]
 
 boxes = st.builds(
@@ -73,6 +146,7 @@ boxes = st.builds(
     st.tuples(st.floats(0, 1), st.floats(0, 1)),
     st.tuples(st.floats(0, 1), st.floats(0, 1)),
 )
+points = st.builds(Point, st.floats(0, 1), st.floats(0, 1))
 canvases = st.builds(
     Canvas,
     st.sampled_from(sorted(FRAMES)),
@@ -85,23 +159,35 @@ fragments = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=8))
 
 @st.composite
 def conversations(draw: st.DrawFn, name: str) -> tuple[Turn, ...]:
-    """A task's example with other boxes, hostile fragments put in or in place of its words."""
+    """A task's example with other places, hostile fragments put in or in place of its words."""
+    several = st.sampled_from([turns for of_task in EXAMPLES.values() for turns in of_task])
     turns = []
-    for turn in draw(st.sampled_from([EXAMPLES[name], *EXAMPLES.values()])):
+    for turn in draw(st.sampled_from(EXAMPLES[name]) | several):
         pieces, kinds = split_marks(turn.text)
         for _ in range(draw(st.integers(0, 3))):
             at = draw(st.integers(0, len(pieces) - 1))
             cut = draw(st.integers(0, len(pieces[at])))
             keep = draw(st.booleans())
             pieces[at] = pieces[at][:cut] + draw(fragments) + (pieces[at][cut:] if keep else "")
-        new = tuple(draw(boxes) for _ in turn.boxes)
-        turns.append(Turn(turn.role, join_marks(pieces, kinds), new))
+        new = tuple(draw(boxes) for _ in turn.boxes), tuple(draw(points) for _ in turn.points)
+        if turn.role == "assistant" and draw(st.booleans()):
+            # Its places are among those of the question, or corners of them.
+            asked = turns[-1].boxes, tuple(Point(box.x0, box.y1) for box in turns[-1].boxes)
+            new = tuple((*a, *b)[: len(b)] for a, b in zip(asked, new, strict=True))
+        turns.append(Turn(turn.role, join_marks(pieces, kinds), *new, turn.groups))
     return tuple(turns)
 
 
 def snapped(turns: tuple[Turn, ...], canvas: Canvas) -> tuple[Turn, ...]:
     return tuple(
-        Turn(turn.role, turn.text, tuple(snap(box, canvas) for box in turn.boxes)) for turn in turns
+        Turn(
+            turn.role,
+            turn.text,
+            tuple(snap(box, canvas) for box in turn.boxes),
+            tuple(snap_point(point, canvas) for point in turn.points),
+            turn.groups,
+        )
+        for turn in turns
     )
 
 
@@ -114,16 +200,17 @@ def test_task_follows_the_protocol(name):
     task = load_task(name)
     assert isinstance(task, Task)
     assert task.name == name
-    assert task.grounding == any(turn.boxes for turn in EXAMPLES[name])
+    for turns in EXAMPLES[name]:
+        assert task.grounding == any(turn.boxes or turn.points for turn in turns)
 
 
-@pytest.mark.parametrize("name", sorted(TASKS))
-def test_example_comes_back_whole_and_is_recognised(name):
+@examples
+def test_example_comes_back_whole_and_is_recognised(name, turns):
     canvas = Canvas("unit", 3, 640, 480)
-    text = load_task(name).encode(EXAMPLES[name], canvas)
-    assert load_task(name).decode(text, canvas) == EXAMPLES[name]
+    text = load_task(name).encode(turns, canvas)
+    assert load_task(name).decode(text, canvas) == turns
     if name != "dense_caption":
-        assert recognise(text, canvas) == (name, EXAMPLES[name])
+        assert recognise(text, canvas) == (name, turns)
 
 
 @pytest.mark.parametrize("name", sorted(TASKS))
@@ -148,7 +235,7 @@ def test_whatever_decodes_is_written_the_same_way_again(name, data, canvas):
     turns = load_task(name).decode(text, canvas)
     if isinstance(turns, ParseError):
         assert re.fullmatch("[a-z]+(_[a-z]+)*", turns.reason)
-    elif not any(turn.boxes for turn in turns):
+    elif not any(turn.boxes or turn.points for turn in turns):
         assert load_task(name).encode(turns, canvas) == text
 
 
@@ -165,27 +252,36 @@ def test_recognised_text_reads_as_its_own_codec_reads_it(name, data, canvas):
         # A list of one unnamed box does not exist, so a caption is never taken for REC.
         assert isinstance(found, ParseError)
     else:
-        kind = "adv_vqa" if name == "common_vqa" and found[0] == "adv_vqa" else name
-        assert found == (kind, turns)
+        assert not isinstance(found, ParseError)
+        assert found[0] in {name, *ALSO.get(name, ())}
+        assert found[1] == turns
 
 
 @pytest.mark.parametrize("name", sorted(n for n in TASKS if load_task(n).grounding))
 @given(box=boxes, canvas=canvases)
 @example(box=Box(0.0, 0.0, 1.0, 1.0), canvas=Canvas("padded_square", 2, 333, 1000))
 @example(box=Box(0.9999, 0.0, 0.9999, 0.0), canvas=Canvas("padded_square", 1, 1, 3000))
-def test_boxes_off_the_grid_come_back_within_half_a_step(name, box, canvas):
-    turns = tuple(Turn(t.role, t.text, (box,) * len(t.boxes)) for t in EXAMPLES[name])
-    back = load_task(name).decode(load_task(name).encode(turns, canvas), canvas)
-    assert not isinstance(back, ParseError)
-    size = canvas.width, canvas.height
-    for turn in back:
-        for found in turn.boxes:
-            framed = zip(
-                box_to_frame(box, canvas.frame, *size),
-                box_to_frame(found, canvas.frame, *size),
-                strict=True,
-            )
-            assert all(abs(a - b) <= canvas.step / 2 + 1e-9 for a, b in framed)
+def test_places_off_the_grid_come_back_within_half_a_step(name, box, canvas):
+    # A corner is the point of a box that rounding is most likely to push out of it.
+    corner, size = Point(box.x1, box.y0), (canvas.width, canvas.height)
+    for example_turns in EXAMPLES[name]:
+        turns = tuple(
+            Turn(t.role, t.text, (box,) * len(t.boxes), (corner,) * len(t.points), t.groups)
+            for t in example_turns
+        )
+        back = load_task(name).decode(load_task(name).encode(turns, canvas), canvas)
+        assert not isinstance(back, ParseError)
+        found = [turn.boxes for turn in back], [turn.points for turn in back]
+        for kind, framed, true in zip(
+            found, (box_to_frame, point_to_frame), (box, corner), strict=True
+        ):
+            for place in (one for of_turn in kind for one in of_turn):
+                pairs = zip(
+                    framed(true, canvas.frame, *size),
+                    framed(place, canvas.frame, *size),
+                    strict=True,
+                )
+                assert all(abs(a - b) <= canvas.step / 2 + 1e-9 for a, b in pairs)
 
 
 @pytest.mark.parametrize("name", sorted(TASKS))

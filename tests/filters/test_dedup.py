@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genixer.data import Box, ImageRef, Origin, Sample, Turn
+from genixer.data import Box, ImageRef, Origin, Point, Sample, Turn
 from genixer.filters.dedup import duplicate_key, normalised
 
 CAT = ImageRef("cat.png", 9, 9, "ab")
@@ -28,6 +28,14 @@ def test_another_word_image_or_box_counts() -> None:
         duplicate_key(sample("What is <box>?", x=0.2)),
     }
     assert len(keys) == 5
+
+
+def test_the_place_of_a_point_counts_to_a_hundredth() -> None:
+    def at(x: float) -> bytes:
+        turns = Turn("user", "What? <point>", points=(Point(x, 0.5),)), Turn("assistant", "a")
+        return duplicate_key(Sample.of("point_qa", CAT, turns, Origin("test")))
+
+    assert at(0.1) == at(0.101) != at(0.2)
 
 
 def test_a_file_name_does_not_count() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from genixer.data import Box, ImageRef, Origin, Sample, Turn
+from genixer.data import Box, ImageRef, Origin, Point, Sample, Turn
 from genixer.filters.rules import RulesFilter, RulesSettings
 
 IMAGE = ImageRef("a.png", 200, 100, "ab")
@@ -55,6 +55,35 @@ def verdict(*texts: str, task: str = "common_vqa", **limits: object) -> str:
 )
 def test_every_rule_of_text_names_its_reason(texts: tuple[str, ...], reason: str) -> None:
     assert verdict(*texts) == reason
+
+
+def placed(*turns: Turn) -> str:
+    sample = Sample.of("rd", IMAGE, turns, Origin("test"))
+    return RulesFilter(RulesSettings()).judge([sample], Path())[0].reason
+
+
+def test_the_same_words_about_another_place_are_another_question() -> None:
+    one, two = Point(0.1, 0.2), Point(0.5, 0.5)
+    asked = [Turn("user", "What is at <point>?", points=(point,)) for point in (one, two)]
+    said = Turn("assistant", "a cat"), Turn("assistant", "a dog")
+    assert placed(asked[0], said[0], asked[1], said[1]) == ""
+    assert placed(asked[0], said[0], asked[0], said[1]) == "repeated_question"
+
+
+def test_a_request_with_a_point_need_not_be_a_question() -> None:
+    turns = Turn("user", "Name <point>", points=(Point(0.1, 0.2),)), Turn("assistant", "cat")
+    assert placed(*turns) == ""
+    turns = Turn("user", "The cat"), Turn("assistant", "it is at <point>", points=(Point(0, 0),))
+    assert placed(*turns) == ""
+
+
+def test_a_place_to_choose_stands_once() -> None:
+    one, two = Box(0.1, 0.1, 0.5, 0.5), Box(0.5, 0.5, 0.9, 0.9)
+    answer = Turn("assistant", "<box>", (one,))
+    assert placed(Turn("user", "Which? <box> <box>", (one, two)), answer) == ""
+    assert placed(Turn("user", "Which? <box> <box>", (one, one)), answer) == "duplicate_options"
+    sentence = Turn("assistant", "It is <box>.", (one,))
+    assert placed(Turn("user", "Is <box> <box>?", (one, one)), sentence) == ""
 
 
 def test_long_text_is_refused_by_side() -> None:

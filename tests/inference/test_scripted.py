@@ -56,7 +56,7 @@ def test_malformed_texts_are_broken_in_several_ways(root: Path) -> None:
 def test_a_request_without_a_task_gets_one_of_several(root: Path) -> None:
     texts = [one.text for one in scripted(malformed=0.0).generate(asked(""), root)]
     canvas = scripted().canvas(40, 30)
-    for task in ("common_vqa", "adv_vqa", "mc_vqa", "md", "rec", "reg"):
+    for task in set(TASKS) - {"dense_caption"}:
         codec = load_task(task)
         assert any(not isinstance(codec.decode(text, canvas), ParseError) for text in texts), task
 

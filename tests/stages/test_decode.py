@@ -1,5 +1,8 @@
+import json
+
 import msgspec
 import pytest
+from pydantic import ValidationError
 
 from genixer.data import (
     Completion,
@@ -11,8 +14,8 @@ from genixer.data import (
     Sampling,
     Turn,
 )
-from genixer.stages.base import StageSettings
-from genixer.stages.decode import DecodeStage, prompt_digest
+from genixer.errors import ConfigError
+from genixer.stages.decode import DecodeSettings, DecodeStage, prompt_digest
 
 CAT = ImageRef("cat.png", 200, 100, "ab12")
 
@@ -23,8 +26,8 @@ def generation(text, task="common_vqa", mode="specific", finish="stop", logprobs
     return Generation(request.id, request, completion, generator="base", revision="r1", **f)
 
 
-def decode(run_stage, *rows):
-    return run_stage(DecodeStage(StageSettings()), rows)
+def decode(run_stage, *rows, readers=(), name="this"):
+    return run_stage(DecodeStage(DecodeSettings(readers=readers)), rows, name=name)
 
 
 def kept(done):
@@ -64,6 +67,9 @@ def test_boxes_are_read_in_the_frame_the_generator_writes(run_stage):
         ("Question: What? Answer: cat\nQuestion: Old? Answer: no", "md"),
         ("Question: Where? Answer: [0.250,0.250,0.500,0.750]", "rec"),
         ("Question: What is [0.250,0.250,0.500,0.750]? Answer: cat", "reg"),
+        ("Question: What is [0.250,0.500]? Answer: cat", "point_qa"),
+        ("Question: Who? Answer: By [0.250,0.250,0.500,0.750]: the answer is him", "qcboxa"),
+        ("Question: Who? Answer: He [0.250,0.250,0.500,0.750].\nQuestion: Old? Answer: no", "rd"),
     ],
 )
 def test_without_a_task_the_form_tells_it(run_stage, text, task):
@@ -95,3 +101,52 @@ def test_every_row_is_accounted_for_with_its_reason(run_stage):
 def test_without_log_probabilities_there_is_no_score(run_stage):
     (sample,) = kept(decode(run_stage, generation("Question: What? Answer: cat", logprobs=())))
     assert sample.origin.scores == {}
+
+
+FOREIGN = [
+    generation("Question: What? Answer: cat"),
+    generation('{"question": "What?", "answer": "dog"}'),
+    generation("Q: What? A: owl", "", "agnostic"),
+    generation("Q: Where? A: [0.10,0.20,0.30]", "rec", decimals=2),
+    generation("Q: What? A: c", finish="length"),
+    generation("what?"),
+]
+
+
+def test_no_lenient_reader_is_tried_unless_it_is_named(run_stage):
+    done = decode(run_stage, *FOREIGN)
+    assert [r.reason for r in done.rejects] == [*["no_question"] * 3, "cut_off", "no_question"]
+    assert [sample.origin.reader for sample in kept(done)] == [""]
+    assert not list(done.files.iterdir())
+
+
+def test_a_row_that_a_lenient_reader_has_read_says_so_and_is_counted(run_stage):
+    done = decode(run_stage, *FOREIGN, readers=("json", "marks", "bold"))
+    found = [(sample.turns[1].text, sample.origin.reader) for sample in kept(done)]
+    assert found == [("cat", ""), ("dog", "json"), ("owl", "marks")]
+    # A text in the form of a reader is refused for what is wrong inside.
+    assert [r.reason for r in done.rejects] == ["bad_box", "cut_off", "no_question"]
+    counts = json.loads((done.files / "readers.json").read_bytes())
+    assert counts == {"codec": 1, "json": 1, "marks": 1, "bold": 0}
+
+
+def test_the_turns_and_so_the_id_do_not_tell_who_read_them(run_stage):
+    one = generation("Question: What? Answer: cat")
+    other = generation("Q: What? A: cat")
+    (strict,) = kept(decode(run_stage, one))
+    (lenient,) = kept(decode(run_stage, other, readers=("marks",), name="other"))
+    assert strict.id == lenient.id
+
+
+@pytest.mark.parametrize(
+    ("readers", "message"),
+    [(("mark",), "did you mean marks"), (("json", "json"), "a reader stands twice")],
+)
+def test_readers_are_known_and_stand_once(readers, message):
+    with pytest.raises(ValidationError, match=message):
+        DecodeSettings(readers=readers)
+
+
+def test_a_request_for_a_task_names_it(run_stage):
+    with pytest.raises(ConfigError, match="names no task"):
+        decode(run_stage, generation("What?", ""))

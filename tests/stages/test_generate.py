@@ -1,4 +1,5 @@
 import json
+import tarfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,10 +8,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from genixer.data import Completion, Generation, Request
+from genixer.data import Completion, Generation, Request, Sample
 from genixer.errors import BackendError, ConfigError
+from genixer.filters.rules import RulesFilter, RulesSettings
 from genixer.inference.scripted import ScriptedBackend, ScriptedSettings
 from genixer.stages.base import Step
+from genixer.stages.decode import DecodeSettings, DecodeStage
 from genixer.stages.generate import GenerateSettings, GenerateStage
 from genixer.tasks.instructions import lines
 
@@ -64,6 +67,22 @@ def run(made: GenerateStage, step: Step, shard: int = 512) -> Desk:
     for first in range(0, items, shard):
         made.process(step, first, min(shard, items - first), desk)  # type: ignore[arg-type]
     return desk
+
+
+def test_tasks_with_places_go_from_request_to_sample_in_both_modes(step: Step, run_stage) -> None:
+    placed = {"point_qa", "qcboxa", "rd"}
+    asked = {"tasks": sorted(placed), "modes": {"agnostic": 9, "specific": 2}}
+    desk = run(stage(backend_settings={"malformed": 0.0}, max_new_tokens=64, **asked), step)
+    done = run_stage(DecodeStage(DecodeSettings()), desk.kept, name="decode")
+    assert not done.rejects
+    samples = list(done.rows(Sample))
+    by_mode = Counter((sample.task, sample.origin.mode) for sample in samples)
+    for task in placed:
+        assert by_mode[task, "specific"] == 14
+        assert by_mode[task, "agnostic"] > 0
+    limits = RulesSettings(min_side_px=0.1, max_box_aspect=100.0)
+    verdicts = RulesFilter(limits).judge([one for one in samples if one.task in placed], Path())
+    assert {verdict.reason for verdict in verdicts} == {""}
 
 
 def test_every_image_gets_each_task_in_both_modes(step: Step) -> None:
@@ -193,8 +212,34 @@ def test_a_folder_outside_the_image_root_is_refused(step: Step, tmp_path: Path) 
     (tmp_path / "elsewhere").mkdir()
     with pytest.raises(ConfigError, match="not inside the run's image root"):
         stage(images=str(tmp_path / "elsewhere")).items(step)
-    with pytest.raises(ConfigError, match="no folder @world/pol"):
+    with pytest.raises(ConfigError, match="no folder or file @world/pol"):
         stage(images="@world/pol").items(step)
+
+
+def test_images_of_a_tar_are_asked_about_like_those_of_its_folder(step: Step) -> None:
+    pool = step.images / "pool"
+    with tarfile.open(step.images / "pool.tar", "w") as out:
+        for path in sorted(pool.rglob("*.*")):
+            out.add(path, path.relative_to(pool).as_posix())
+        out.addfile(tarfile.TarInfo("/abs.png"))
+    whole, packed = run(stage(), step), run(stage(images="@world/pool.tar"), step, 16)
+    assert [row.id for row in packed.kept] == [row.id for row in whole.kept]
+    assert packed.kept[0].request.image.path == "pool.tar/0.png"
+    assert Counter(reason for _, reason in packed.quarantined) == {"path_escapes": 7}
+
+
+def test_what_is_broken_in_a_pool_costs_its_requests_and_keeps_its_bytes(step: Step) -> None:
+    rows = ['{"image": "pool/1.png"}', '{"image": 7}', '{"conversations": []}']
+    (step.images / "data.jsonl").write_text("\n".join(rows))
+    made = stage(images="@world/data.jsonl", tasks=["rec"])
+    desk = run(made, step)
+    assert made.items(step) == 4
+    assert [row.request.image.path for row in desk.kept] == ["pool/1.png"] * 2
+    assert desk.quarantined == [
+        ("data.jsonl:2#agnostic:0", "bad_entry"),
+        ("data.jsonl:2#rec:0", "bad_entry"),
+    ]
+    assert desk.raw == [b'{"image": 7}'] * 2
 
 
 @pytest.mark.parametrize(
@@ -215,6 +260,13 @@ def test_files_of_the_user_are_part_of_the_fingerprint(tmp_path: Path) -> None:
     assert stage(model="@train/model").external() == []
     assert stage(model="@train/model", images=str(tmp_path)).external() == [tmp_path]
     assert [path.name for path in stage(model="base").external()] == ["base"]
+    for name in ("1.tar", "0.tar"):
+        (tmp_path / name).touch()
+    many = stage(model="@train/model", images=str(tmp_path / "*.tar"))
+    assert many.external() == [tmp_path / "0.tar", tmp_path / "1.tar"]
+    column = stage(model="@train/model", images=str(tmp_path / "0.tar" / "image"))
+    assert column.external() == [tmp_path / "0.tar"]
+    assert stage(model="@train/model", images="gone.tar").external() == [Path("gone.tar")]
 
 
 def test_the_estimate_counts_requests_where_the_folder_is_known(step: Step) -> None:

@@ -2,7 +2,7 @@ import msgspec
 import pytest
 from pydantic import ValidationError
 
-from genixer.data import Box, ImageRef, Origin, Sample, SftRow, Turn
+from genixer.data import Box, ImageRef, Origin, Point, Sample, SftRow, Turn
 from genixer.stages.instruct import InstructSettings, InstructStage
 from genixer.tasks import load_task
 from genixer.tasks.base import Canvas
@@ -30,6 +30,25 @@ ONE_OF_EACH = [
 ]
 
 
+PLACED = [
+    Sample.of(task, ONE_OF_EACH[0].image, turns, Origin("test"))
+    for task, turns in {
+        "point_qa": (
+            Turn("user", "Is it new? <point>", points=(Point(0.5, 0.25),)),
+            Turn("assistant", "yes"),
+        ),
+        "qcboxa": (
+            Turn("user", "Is it red?"),
+            Turn("assistant", "The cat <box> is. The answer is yes.", (LEFT,)),
+        ),
+        "rd": (
+            *(Turn("user", "Who? <box>", (LEFT,)), Turn("assistant", "A cat.")),
+            *(Turn("user", "And the dogs?"), Turn("assistant", "<box><box>", (LEFT, RIGHT))),
+        ),
+    }.items()
+]
+
+
 def stage(*purposes, **settings):
     return InstructStage(InstructSettings(purpose=purposes, **settings))
 
@@ -50,6 +69,20 @@ def test_generator_rows_decode_to_the_turns_they_were_made_of(run_stage):
         assert load_task(row.task).decode(assistant.text, canvas) == by_id[row.sample_id].turns
         assert (row.frame, row.decimals, row.source) == ("padded_square", 2, "test")
     assert [reject.reason for reject in done.rejects] == ["helper_task"]
+
+
+def test_rows_with_points_and_dialogues_with_boxes_serve_every_purpose(run_stage):
+    done = run_stage(stage("generator", "student", "judge"), PLACED)
+    assert not done.rejects
+    found = {(row.task, row.purpose): row.messages for row in rows(done)}
+    assert len(found) == 9
+    for sample in PLACED:
+        text = found[sample.task, "generator"][1].text
+        assert load_task(sample.task).decode(text, Canvas("unit", 3, 200, 100)) == sample.turns
+        asked = found[sample.task, "student"][0].text
+        assert asked.startswith(sample.turns[0].text.split("<")[0])
+        assert found[sample.task, "judge"][1].text in ("Yes", "No")
+    assert found["point_qa", "student"][0].text == "Is it new? [0.500,0.250]"
 
 
 def test_share_of_task_agnostic_rows_is_what_the_settings_say(run_stage):

@@ -2,7 +2,7 @@
 
 import json
 
-from genixer.data import ImageRef, Measured, Origin, Sample, Turn
+from genixer.data import Box, ImageRef, Measured, Origin, Point, Sample, Turn
 from genixer.sources.scenes import Look, Scene, compose
 from genixer.stages.base import StageSettings
 from genixer.stages.measure import CorrectStage, MeasureStage
@@ -38,6 +38,31 @@ def test_verdicts_and_the_table_of_kept_rows(run_stage, memory_step):
     tables = json.loads((done.files / "precision.json").read_bytes())
     assert tables["raw"]["common_vqa"] == {"right": 1, "wrong": 1, "unknown": 2}
     assert tables["kept"]["common_vqa"] == {"right": 1, "wrong": 0, "unknown": 1}
+
+
+def test_true_words_about_a_place_are_unknown_and_false_ones_beside_them_wrong(
+    run_stage, memory_step
+):
+    scene = SCENES[0]
+    image = RIGHT.image
+    here, box = Point(0.5, 0.5), Box(0.1, 0.1, 0.5, 0.5)
+    ask, true = RIGHT.turns
+    placed = (
+        Turn("user", "What is at <point>?", points=(here,)),
+        Turn("assistant", scene.things[0].name),
+    )
+    reasoned = (ask, Turn("assistant", f"All <box> is {true.text}", (box,)))
+    false = (ask, Turn("assistant", "snow"))
+    rows = [
+        Sample.of("point_qa", image, placed, Origin("genixer")),
+        Sample.of("qcboxa", image, reasoned, Origin("genixer")),
+        Sample.of("rd", image, (*placed, *RIGHT.turns), Origin("genixer")),
+        Sample.of("rd", image, (*placed, *false), Origin("genixer")),
+    ]
+    roles = {"rows": [memory_step(rows)], "world": [memory_step(SCENES)]}
+    done = run_stage(MeasureStage(StageSettings()), roles)
+    verdicts = [one.verdict for one in done.rows(Measured)]
+    assert verdicts == ["unknown", "unknown", "unknown", "wrong"]
 
 
 def test_corrected_samples_have_the_true_answer_and_know_their_parent(run_stage, memory_step):

@@ -1,7 +1,9 @@
+import json
+
 import pytest
 
 from genixer.errors import ConfigError
-from genixer.store.entries import EntryError, json_array, json_lines
+from genixer.store.entries import EntryError, JoinedFiles, json_array, json_lines, json_object
 
 
 def write(tmp_path, data):
@@ -37,7 +39,60 @@ def test_an_empty_array_is_a_file_without_entries(tmp_path):
     assert json_array(write(tmp_path, b"[]")).by_id("id") == ({}, frozenset())
 
 
-def test_nesting_without_end_is_an_error_with_a_name(tmp_path):
-    deep = b"[" * 200_000 + b"]" * 200_000
-    with pytest.raises(ConfigError, match="file"):
-        json_array(write(tmp_path, deep))
+def test_nesting_without_end_is_an_entry_that_cannot_be_read(tmp_path):
+    deep = b"[1," + b"[" * 200_000 + b"]" * 200_000 + b"]"
+    file = json_array(write(tmp_path, deep))
+    assert file.read(0, int) == 1
+    with pytest.raises(EntryError, match="not_json"):
+        file.read(1, object)
+
+
+def test_keys_of_an_object_are_ids(tmp_path):
+    file = json_object(
+        write(tmp_path, b'{"a": {"x": 1}, "b\\u00e9": 2, "a": 3, broken: 4, "\xff": 5}')
+    )
+    assert [file.key(index) for index in range(3)] == ["a", "b\u00e9", "a"]
+    assert file.raw(0) == b'"a": {"x": 1}'
+    assert file.read(1, int) == 2
+    assert file.repeated("") == {2}
+    assert file.by_id("") == ({"a": 0, "b\u00e9": 1}, frozenset({2}))
+    for index, reason in ((3, "not_json"), (4, "not_utf8")):
+        with pytest.raises(EntryError, match=reason):
+            file.key(index)
+
+
+def test_an_object_none_of_whose_values_fit_is_another_file(tmp_path):
+    path = write(tmp_path, b'{"a": [], "b": "c"}')
+    with pytest.raises(ConfigError, match=r"no entry is of this layout.*file\[0\]"):
+        json_object(path, dict[str, int])
+    assert len(json_object(path, str)) == 2
+    assert len(json_object(write(tmp_path, b"{}"), str)) == 0
+
+
+def test_an_array_is_found_behind_a_large_neighbour_and_a_wrong_name_is_helped(tmp_path):
+    path = write(tmp_path, b'{"info": "' + b"x" * 100_000 + b'", "questions": [1, 2]}')
+    assert json_array(path, "questions").places[1] == "file:questions[1]"
+    assert json_array(path, "questions").read(1, int) == 2
+    with pytest.raises(ConfigError, match=r"no 'question' in it.*did you mean questions"):
+        json_array(path, "question")
+
+
+def test_joined_files_count_on_and_say_which_file(tmp_path):
+    one, two = tmp_path / "0.json", tmp_path / "1.json"
+    one.write_bytes(b'{"a": 1, "b": 2}')
+    two.write_bytes(b'{"c": 3, "a": 4}')
+    joined = JoinedFiles([json_object(one), json_object(two)])
+    assert len(joined) == 4
+    assert list(joined.places) == ["0.json[0]", "0.json[1]", "1.json[0]", "1.json[1]"]
+    assert [joined.read(index, int) for index in range(4)] == [1, 2, 3, 4]
+    assert joined.raw(3) == b'"a": 4'
+    assert joined.repeated("") == {3}
+    assert len(JoinedFiles([])) == 0
+
+
+@pytest.mark.parametrize(
+    "ids", [[1, 2, 1, 1, "1", 2], ["a", "b"], [], [1.5, 7, 7]], ids=["many", "none", "empty", "bad"]
+)
+def test_repeated_agrees_with_the_table_of_ids(tmp_path, ids):
+    file = json_array(write(tmp_path, json.dumps([{"id": one} for one in ids]).encode()))
+    assert file.repeated("id") == file.by_id("id")[1]

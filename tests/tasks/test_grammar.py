@@ -1,6 +1,6 @@
 import pytest
 
-from genixer.data import Box, Turn
+from genixer.data import Box, Point, Turn
 from genixer.errors import CannotEncodeError
 from genixer.tasks.base import Canvas, ParseError
 from genixer.tasks.grammar import (
@@ -9,6 +9,7 @@ from genixer.tasks.grammar import (
     encode_pairs,
     read_turn,
     write_box,
+    write_point,
     write_turn,
 )
 
@@ -42,6 +43,30 @@ def test_boxes_of_one_phrase_share_a_bracket_and_come_back_as_a_group():
     assert read_turn("assistant", text, TENTHS) == turn
 
 
+def test_points_are_written_in_the_frame_of_the_canvas():
+    point = Point(0.25, 0.5)
+    assert write_point(point, Canvas("unit", 3)) == "[0.250,0.500]"
+    assert write_point(point, Canvas("pixel", 0, 640, 480)) == "[160,240]"
+    assert write_point(Point(0.25, 0.0), Canvas("padded_square", 2, 200, 100)) == "[0.25,0.25]"
+    assert write_point(point, Canvas("per_999", 0)) == "[250,500]"
+
+
+def test_points_and_boxes_of_a_turn_keep_their_order():
+    boxes, points = (HALF, REST, HALF), (Point(0.1, 0.2), Point(0.3, 1.0))
+    text = "from <point> to <box><box> by <point><box>"
+    turn = Turn("user", text, boxes, points, (2, 1))
+    written = write_turn(turn, TENTHS)
+    assert written == (
+        "from [0.1,0.2] to [0.0,0.0,0.5,1.0;0.5,0.0,1.0,1.0] by [0.3,1.0][0.0,0.0,0.5,1.0]"
+    )
+    assert read_turn("user", written, TENTHS) == turn
+
+
+def test_a_group_does_not_reach_over_a_point():
+    turn = Turn("assistant", "<box><point><box>", (HALF, REST), (Point(0.1, 0.2),), (2,))
+    assert reason_of(Turn("user", "where?"), turn) == "group_not_adjacent"
+
+
 @pytest.mark.parametrize(
     ("text", "groups", "reason"),
     [("<box> <box>", (2,), "group_not_adjacent"), ("<box><box>", (1, 1), "needless_groups")],
@@ -62,6 +87,8 @@ def test_groups_that_would_not_come_back_are_refused(text, groups, reason):
         ("what is it", " ", "empty_answer"),
         ("what is in [0.1, 2]", "cat", "box_look_alike"),
         ("what is <image>", "cat", "image_mark"),
+        ("what is \ud800", "cat", "lone_surrogate"),
+        ("what is it", "\udfff", "lone_surrogate"),
     ],
 )
 def test_text_that_could_be_read_in_two_ways_is_refused(question, answer, reason):
@@ -90,6 +117,7 @@ def test_only_whole_pairs_can_be_written():
         ("Question: a Answer: b\n", "outer_space"),
         ("Question: a\nAnswer: b", "no_answer"),
         ("Question: <image> Answer: b", "image_mark"),
+        ("Question: a Answer: b\udc00", "lone_surrogate"),
         ("Question: a Answer: [0.1,0.2,0.3]", "bad_box"),
         ("Question: a Answer: [0.1,0.2,0.3,0.40]", "bad_box"),
         ("Question: a Answer: [0.1, 0.2, 0.3, 0.4]", "bad_box"),
@@ -98,6 +126,14 @@ def test_only_whole_pairs_can_be_written():
         ("Question: a Answer: [0.5,0.2,0.3,0.4]", "box_inverted"),
         ("Question: a Answer: [0.1,0.2,1.2,0.4]", "box_outside"),
         (f"Question: a Answer: [{'9' * 400}.0,0.2,1.2,0.4]", "box_inverted"),
+        ("Question: a Answer: [0.1,0.20]", "bad_point"),
+        ("Question: a Answer: [0.1, 0.2]", "bad_point"),
+        ("Question: a Answer: [.1,0.2]", "bad_point"),
+        ("Question: a Answer: [-0.1,0.2]", "bad_point"),
+        ("Question: a Answer: [0.1;0.2]", "bad_box"),
+        ("Question: a Answer: [0.1,0.2;0.3,0.4]", "bad_box"),
+        ("Question: a Answer: [0.1,1.2]", "point_outside"),
+        (f"Question: a Answer: [{'9' * 400}.0,0.2]", "point_outside"),
     ],
 )
 def test_text_that_breaks_the_grammar_is_named(text, reason):
@@ -112,6 +148,13 @@ def test_a_corner_one_step_into_the_padding_is_moved_to_the_edge_and_no_further(
     assert turn.boxes == (Box(0.0, 0.0, 1.0, 1.0),)
     with pytest.raises(UnreadableError, match="box_outside"):
         read_turn("assistant", "[0.00,0.23,1.00,0.75]", canvas)
+
+
+def test_a_point_one_step_into_the_padding_is_moved_to_the_edge_and_no_further():
+    canvas = Canvas("padded_square", 2, 200, 100)
+    assert read_turn("user", "[1.00,0.24]", canvas).points == (Point(1.0, 0.0),)
+    with pytest.raises(UnreadableError, match="point_outside"):
+        read_turn("user", "[1.00,0.23]", canvas)
 
 
 def test_a_frame_mixed_up_is_found_out_not_rescaled():

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from genixer.data import Box, ImageRef, Message, Origin, Sample, Turn
+from genixer.data import Box, ImageRef, Message, Origin, Point, Sample, Turn
 from genixer.errors import CannotEncodeError
 from genixer.tasks import TASKS, load_task
 from genixer.tasks.base import Canvas, ParseError
@@ -23,6 +23,18 @@ TURNS = {
     ),
     "rec": (Turn("user", "Where is the cat?"), Turn("assistant", "<box>", (BOX,))),
     "reg": (Turn("user", "What is at <box>?", (BOX,)), Turn("assistant", "black cat")),
+    "point_qa": (
+        Turn("user", "What color is it? <point>", points=(Point(0.3, 0.5),)),
+        Turn("assistant", "black"),
+    ),
+    "qcboxa": (
+        Turn("user", "Is the cat asleep?"),
+        Turn("assistant", "The cat <box> has its eyes open. The answer is no.", (BOX,)),
+    ),
+    "rd": (
+        *(Turn("user", "Who is that? <box>", (BOX,)), Turn("assistant", "A cat.")),
+        *(Turn("user", "Is it alone?"), Turn("assistant", "The cat <box> is alone.", (BOX,))),
+    ),
     "dense_caption": (Turn("user", "List all."), Turn("assistant", "black cat <box>", (BOX,))),
 }
 GOLDEN = Path(__file__).parent / "golden" / "prompts.txt"

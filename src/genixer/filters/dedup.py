@@ -6,9 +6,10 @@ import re
 import unicodedata
 from typing import Literal
 
+import msgspec
 import xxhash
 
-from genixer.data import Box, Sample, encode_row
+from genixer.data import Sample, encode_row
 
 __all__ = ["SameBy", "duplicate_key", "normalised"]
 
@@ -32,8 +33,8 @@ def normalised(text: str) -> str:
 def duplicate_key(sample: Sample, by: SameBy = "question") -> bytes:
     """16 bytes that two samples share exactly when they count as the same.
 
-    Image content and words count, not file names, case, punctuation, task or source. A box in a
-    question is part of it, to a hundredth of the image.
+    Image content and words count, not file names, case, punctuation, task or source. A box or point
+    in a question is part of it, to a hundredth of the image.
 
     >>> from genixer.data import ImageRef, Origin, Turn
     >>> cat = ImageRef("cat.png", 9, 9, "ab")
@@ -42,12 +43,16 @@ def duplicate_key(sample: Sample, by: SameBy = "question") -> bytes:
     True
     """
     turns = [
-        (turn.role, normalised(turn.text), [_rounded(box) for box in turn.boxes])
+        (
+            turn.role,
+            normalised(turn.text),
+            [_rounded(place) for place in (*turn.boxes, *turn.points)],
+        )
         for turn in sample.turns
         if by == "content" or turn.role == "user"
     ]
     return xxhash.xxh3_128_digest(encode_row((sample.image.sha256, turns)))
 
 
-def _rounded(box: Box) -> tuple[float, ...]:
-    return tuple(round(side, 2) for side in (box.x0, box.y0, box.x1, box.y1))
+def _rounded(place: msgspec.Struct) -> tuple[float, ...]:
+    return tuple(round(side, 2) for side in msgspec.structs.astuple(place))

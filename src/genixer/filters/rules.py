@@ -12,7 +12,7 @@ from pydantic import Field
 
 from genixer.data import Box, ImageRef, Sample, Turn, Verdict, split_marks
 from genixer.filters.base import FilterSettings
-from genixer.tasks.shape import LETTERS, options, stem
+from genixer.tasks.shape import LETTERS, is_bare, options, place_count, stem
 
 __all__ = ["RulesFilter", "RulesSettings"]
 
@@ -107,8 +107,9 @@ class RulesFilter:
                 reason = _pair(question, answer)
                 if reason:
                     return reason
-        asked = [_plain(turn.text) for turn in sample.turns if turn.role == "user"]
-        if len(set(asked)) < len(asked):
+        asked = [turn for turn in sample.turns if turn.role == "user"]
+        # Words that point at another place are another question.
+        if len({(_plain(turn.text), turn.boxes, turn.points) for turn in asked}) < len(asked):
             return "repeated_question"
         boxes = [box for turn in sample.turns for box in turn.boxes]
         return next(filter(None, (self._box(box, sample.image) for box in boxes)), "")
@@ -146,7 +147,9 @@ def _pair(question: Turn, answer: Turn) -> str:
     """What is wrong between a question and its answer."""
     if _plain(question.text) == _plain(answer.text):
         return "answer_is_question"
-    if question.boxes or answer.boxes:
+    if place_count(answer) and is_bare(answer) and _repeats(question):
+        return "duplicate_options"
+    if place_count(question) or place_count(answer):
         return ""  # Grounding questions are often requests; their answers have a form of their own.
     first = next(iter(_plain(question.text).split()), "")
     if not stem(question.text).rstrip().endswith("?") and first not in (*_YES_NO, *_OPEN, *_TELL):
@@ -155,6 +158,11 @@ def _pair(question: Turn, answer: Turn) -> str:
     if choices:
         return _choice(choices, answer.text)
     return _yes_no(first, _plain(question.text).split(), _plain(answer.text).split())
+
+
+def _repeats(question: Turn) -> bool:
+    """Whether a place to choose from stands twice."""
+    return any(len(set(kind)) < len(kind) for kind in (question.boxes, question.points))
 
 
 def _choice(choices: Sequence[str], answer: str) -> str:

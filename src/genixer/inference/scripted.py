@@ -17,7 +17,7 @@ from typing import ClassVar
 import xxhash
 from pydantic import Field
 
-from genixer.data import Box, Completion, Request, Turn, content_id, random_for
+from genixer.data import Box, Completion, Point, Request, Turn, content_id, random_for
 from genixer.errors import BackendError, CannotEncodeError
 from genixer.inference.base import BackendSettings, Choice
 from genixer.store.images import ImageError, open_image
@@ -27,7 +27,10 @@ from genixer.tasks.base import Canvas, ParseError, Task
 __all__ = ["ScriptedBackend", "ScriptedSettings"]
 
 _THINGS = ("dog", "red apple", "green book", "umbrella", "bicycle", "blue heart", "teapot", "owl")
-_FREE = ("common_vqa", "adv_vqa", "mc_vqa", "md", "rec", "reg")
+_FREE = (
+    *("common_vqa", "adv_vqa", "mc_vqa", "md", "rec", "reg"),
+    *("point_qa", "qcboxa", "rd"),
+)
 """What a request without a task may be answered with."""
 _END = 0
 _PIECE = re.compile(r"\s*\S+|\s+$")
@@ -197,6 +200,26 @@ def _describe(rng: random.Random) -> tuple[Turn, ...]:
     return _exchange("What is at <box>?", f"the {rng.choice(_THINGS)}", _box(rng))
 
 
+def _point_at(rng: random.Random) -> tuple[Turn, ...]:
+    point = Point(rng.randrange(1000) / 1000, rng.randrange(1000) / 1000)
+    asked = Turn("user", "What is at <point>?", points=(point,))
+    return asked, Turn("assistant", rng.choice(_THINGS))
+
+
+def _reason(rng: random.Random) -> tuple[Turn, ...]:
+    thing, other = _some(rng, 2)
+    answer = f"There is a {thing} <box>. So the answer is the {thing}."
+    return _exchange(f"Is it the {thing} or the {other}?", answer, _box(rng))
+
+
+def _refer(rng: random.Random) -> tuple[Turn, ...]:
+    thing, box = rng.choice(_THINGS), _box(rng)
+    return (
+        *_exchange("What is at <box>?", f"A {thing}.", box),
+        *_exchange("What is by it?", f"By the {thing} <box> is nothing.", box),
+    )
+
+
 def _list(rng: random.Random) -> tuple[Turn, ...]:
     things = _some(rng, 2)
     answer = ", ".join(f"{thing} <box>" for thing in things)
@@ -220,5 +243,8 @@ _SCRIPTS: dict[str, Callable[[random.Random], tuple[Turn, ...]]] = {
     "md": _dialogue,
     "rec": _locate,
     "reg": _describe,
+    "point_qa": _point_at,
+    "qcboxa": _reason,
+    "rd": _refer,
     "dense_caption": _list,
 }

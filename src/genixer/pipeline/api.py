@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 
 KINDS = {
     "tasks": "genixer.tasks:TASKS",
+    "readers": "genixer.tasks.readers:READERS",
     "sources": "genixer.sources:SOURCES",
     "formats": "genixer.formats:FORMATS",
     "backends": "genixer.inference:BACKENDS",

@@ -10,6 +10,19 @@ SOURCES = Registry(
     "source",
     {
         "vqav2": Entry(f"{_HERE}.vqa:VqaV2", "open questions (official JSON)", "CC BY 4.0"),
+        "gqa": Entry(
+            f"{_HERE}.gqa:Gqa", "questions about scenes (JSON, one file or ten)", "CC BY 4.0"
+        ),
+        "tallyqa": Entry(f"{_HERE}.tallyqa:TallyQa", "counting questions (JSON)", "not stated"),
+        "textvqa": Entry(f"{_HERE}.textvqa:TextVqa", "questions about writing (JSON)", "CC BY 4.0"),
+        "ocrvqa": Entry(
+            f"{_HERE}.ocrvqa:OcrVqa", "questions about book covers (JSON)", "not stated"
+        ),
+        "scienceqa": Entry(
+            f"{_HERE}.scienceqa:ScienceQa",
+            "school questions with options (problems and lists of ids as JSON)",
+            "CC BY-NC-SA 4.0",
+        ),
         "pope": Entry(f"{_HERE}.vqa:Pope", "whether an object is there (JSONL)", "MIT"),
         "aokvqa": Entry(f"{_HERE}.vqa:Aokvqa", "questions with options (JSON)", "Apache-2.0"),
         "llava_instruct": Entry(
@@ -19,6 +32,54 @@ SOURCES = Registry(
             f"{_HERE}.grounding:RefCoco",
             "expressions and their boxes (refs and instances as JSON)",
             "Apache-2.0 (expressions), CC BY 4.0 (COCO boxes)",
+            capability="grounding",
+        ),
+        "refcoco_jsonl": Entry(
+            f"{_HERE}.shikra:RefCocoJsonl",
+            "expressions and their boxes (JSONL of Shikra)",
+            "CC BY-NC 4.0 (Shikra's files), Apache-2.0 (RefCOCO expressions)",
+            capability="grounding",
+        ),
+        "vg_regions": Entry(
+            f"{_HERE}.visual_genome:VgRegions",
+            "described regions (Visual Genome JSON)",
+            "CC BY 4.0",
+            capability="grounding",
+        ),
+        "vg_objects": Entry(
+            f"{_HERE}.visual_genome:VgObjects",
+            "named objects (Visual Genome JSON)",
+            "CC BY 4.0",
+            capability="grounding",
+        ),
+        "flickr30k_entities": Entry(
+            f"{_HERE}.flickr30k:Flickr30kEntities",
+            "captions whose phrases have boxes (text and XML files)",
+            "research only (Flickr terms for the images)",
+            capability="grounding",
+        ),
+        "point_qa_local": Entry(
+            f"{_HERE}.shikra:PointQaLocal",
+            "questions about a point or a box (JSONL of Shikra)",
+            "CC BY-NC 4.0 (Shikra's files), CC BY 4.0 (Visual Genome)",
+            capability="grounding",
+        ),
+        "visual7w": Entry(
+            f"{_HERE}.visual7w:Visual7W",
+            "which of four boxes (Visual7W pointing JSON)",
+            "not stated",
+            capability="grounding",
+        ),
+        "shikra_rd": Entry(
+            f"{_HERE}.shikra:ShikraRd",
+            "referential dialogue by GPT-4 (JSONL of Shikra)",
+            "CC BY-NC 4.0",
+            capability="grounding",
+        ),
+        "shikra_qcboxa": Entry(
+            f"{_HERE}.shikra:ShikraQcboxa",
+            "chains of thought with boxes by GPT-4 (JSONL of Shikra)",
+            "CC BY-NC 4.0",
             capability="grounding",
         ),
         "coco_instances": Entry(

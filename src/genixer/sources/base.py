@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from genixer.data import Origin, Quarantined, Sample
-from genixer.store.entries import Entries, EntryFile
+from genixer.store.entries import AnyEntries, Entries
 from genixer.store.images import ImageCatalog
 
 __all__ = ["EntrySource", "Source", "SourceSettings"]
@@ -62,7 +62,7 @@ class EntrySource(ABC):
     name: ClassVar[str]
     licence: ClassVar[str]
     key: ClassVar[str]
-    """The entry's field that must not come twice."""
+    """The entry's field that must not come twice; empty for the keys of a dictionary."""
     settings: Any
 
     def __init__(self, settings: SourceSettings) -> None:
@@ -72,7 +72,7 @@ class EntrySource(ABC):
         self._entries = Entries(self._open, self.key, self._sample)
 
     @abstractmethod
-    def _open(self) -> EntryFile:
+    def _open(self) -> AnyEntries:
         """The file, split into entries; raises `ConfigError`."""
 
     @abstractmethod

@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from genixer.data import Box, ImageRef
+from genixer.sources.regions import check_size, wide_box
 from genixer.store.entries import EntryError, EntryFile, clean, json_array
 
 __all__ = ["Annotation", "CocoImage", "Instances", "pixel_box"]
@@ -132,21 +133,5 @@ def pixel_box(
     >>> pixel_box((10, 20, 30, 40), CocoImage(1, "a", 100, 200), ImageRef("a", 100, 200, ""), 0)
     Box(x0=0.1, y0=0.1, x1=0.4, y1=0.3)
     """
-    if (image.width, image.height) != (ref.width, ref.height):
-        raise EntryError(
-            "image_size_differs",
-            f"{ref.path} is {ref.width}x{ref.height} px, annotated as {image.width}x{image.height}",
-        )
-    x, y, width, height = bbox
-    if width <= 0 or height <= 0:
-        raise EntryError("empty_box", f"{bbox} in {ref.path}")
-    inside = -slack_px <= x and x + width <= ref.width + slack_px
-    if not (inside and -slack_px <= y and y + height <= ref.height + slack_px):
-        raise EntryError(
-            "box_outside_image", f"x, y, w, h {bbox} in {ref.path} of {ref.width}x{ref.height} px"
-        )
-    corners = ((x, ref.width), (y, ref.height), (x + width, ref.width), (y + height, ref.height))
-    box = Box(*(min(1.0, max(0.0, value / side)) for value, side in corners))
-    if not box.area:
-        raise EntryError("empty_box", f"{bbox} in {ref.path}")
-    return box
+    check_size(ref, image.width, image.height)
+    return wide_box(bbox, ref, slack_px)

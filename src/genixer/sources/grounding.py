@@ -12,19 +12,20 @@ from typing import ClassVar, Literal, NamedTuple
 import msgspec
 from pydantic import Field
 
-from genixer.data import Box, Origin, Quarantined, Sample, Turn, random_for
+from genixer.data import Origin, Quarantined, Sample
 from genixer.sources.base import EntrySource, SourceSettings
 from genixer.sources.coco import CocoImage, Instances, pixel_box
+from genixer.sources.refer import refer_file
+from genixer.sources.regions import caption_turns, region_turns
 from genixer.store.entries import (
+    AnyEntries,
     EntryError,
     EntryFile,
     clean,
     join_path,
-    json_array,
     read_entry,
 )
 from genixer.store.images import ImageCatalog
-from genixer.tasks.instructions import lines
 
 __all__ = ["CocoInstances", "CocoInstancesSettings", "RefCoco", "RefCocoSettings"]
 
@@ -39,10 +40,10 @@ class _RegionSettings(SourceSettings):
 
 
 class RefCocoSettings(_RegionSettings):
-    """Where RefCOCO, RefCOCO+ or RefCOCOg lies, as JSON."""
+    """Where RefCOCO, RefCOCO+ or RefCOCOg lies, as `refer` publishes it or as JSON."""
 
     refs: Path
-    """JSON array, entries as in the `refer` file: ref_id, ann_id, image_id, split, sentences."""
+    """`refs(unc).p`, or the same as a JSON array: ref_id, ann_id, image_id, split, sentences."""
     split: str = ""
     """Only references of this split; empty takes all."""
     tasks: tuple[Literal["rec", "reg"], ...] = Field(("rec", "reg"), min_length=1)
@@ -101,12 +102,12 @@ class RefCoco:
             yield read_entry(self._file, ref.entry, partial(self._sample, ref, row))
 
     @cached_property
-    def _file(self) -> EntryFile:
-        return json_array(self.settings.refs)
+    def _file(self) -> AnyEntries:
+        return refer_file(self.settings.refs)
 
     @cached_property
     def _plan(self) -> list[_Planned]:
-        repeated = self._file.by_id("ref_id")[1]
+        repeated = self._file.repeated("ref_id")
         plan = []
         for index in range(len(self._file)):
             try:
@@ -139,17 +140,8 @@ class RefCoco:
         box = pixel_box(found.bbox, image, picture, self.settings.slack_px)
         kind = self._instances.category(found.category_id)
         origin = Origin(self.name, self.settings.licence or self.licence, question_type=kind)
-        turns = _asked(task, words, box, f"{ref.ref_id}/{at}")
+        turns = region_turns(self.name, task, words, box, f"{ref.ref_id}/{at}")
         return Sample.of(task, picture, turns, origin)
-
-
-def _asked(task: str, words: str, box: Box, key: str) -> tuple[Turn, Turn]:
-    """Question and answer in a form that depends on `key` alone."""
-    form = random_for(0, "refcoco", f"{key}/{task}").choice(lines(f"{task}_questions"))
-    if task == "rec":
-        question = Turn("user", form.replace("{expression}", words))
-        return question, Turn("assistant", "<box>", (box,))
-    return Turn("user", form.replace("{box}", "<box>"), (box,)), Turn("assistant", words)
 
 
 class CocoInstancesSettings(_RegionSettings):
@@ -192,8 +184,5 @@ class CocoInstances(EntrySource):
             (self._instances.category(one.category_id), pixel_box(one.bbox, image, picture, slack))
             for one in objects
         ]
-        named.sort(key=lambda pair: (pair[1].y0 + pair[1].y1, pair[1].x0 + pair[1].x1))
-        form = random_for(0, self.name, str(image.id)).choice(lines("dense_questions"))
-        text = ", ".join(f"{name} <box>" for name, _ in named)
-        turns = Turn("user", form), Turn("assistant", text, tuple(box for _, box in named))
+        turns = caption_turns(self.name, named, str(image.id))
         return Sample.of("dense_caption", picture, turns, self._origin("list"))

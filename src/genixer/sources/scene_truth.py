@@ -16,6 +16,7 @@ from genixer.data import Box, Sample, Turn, split_marks
 from genixer.sources.scene_art import CAST, KINDS, plural
 from genixer.sources.scene_questions import FORMS, answer_to
 from genixer.sources.scenes import Scene, Thing
+from genixer.tasks.shape import place_count
 
 __all__ = ["Truth", "check"]
 
@@ -106,6 +107,9 @@ def _judge(
 
 
 def _check_answer(question: Turn, answer: Turn, scene: Scene) -> Truth:
+    if place_count(question) or place_count(answer):
+        # The words alone may well be true, and said of the wrong place.
+        return Truth("unknown", detail="words and places together")
     read = _read(question.text)
     if read is None:
         return Truth("unknown", detail="not a form of the embedded world")

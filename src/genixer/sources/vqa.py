@@ -11,7 +11,10 @@ from pydantic import field_validator
 
 from genixer.data import Sample, Turn
 from genixer.sources.base import EntrySource, SourceSettings
+from genixer.sources.pairs import answered, lettered
+from genixer.sources.patterns import check_pattern, image_path
 from genixer.store.entries import (
+    AnyEntries,
     EntryError,
     EntryFile,
     clean,
@@ -19,29 +22,8 @@ from genixer.store.entries import (
     json_array,
     json_lines,
 )
-from genixer.tasks.shape import LETTERS
 
 __all__ = ["Aokvqa", "AokvqaSettings", "Pope", "PopeSettings", "VqaV2", "VqaV2Settings"]
-
-
-def image_path(pattern: str, image_id: int) -> str:
-    """Path of the image with `image_id`.
-
-    >>> image_path("train2014/COCO_train2014_{image_id:012d}.jpg", 9)
-    'train2014/COCO_train2014_000000000009.jpg'
-    """
-    return pattern.format(image_id=image_id)
-
-
-def check_pattern(pattern: str) -> str:
-    """`pattern` if it gives every image id a path of its own; raises `ValueError` otherwise."""
-    try:
-        differs = image_path(pattern, 1) != image_path(pattern, 2)
-    except (KeyError, IndexError, ValueError) as error:
-        raise ValueError(f"{pattern!r} is not a pattern with {{image_id:06d}}: {error!r}") from None
-    if not differs:
-        raise ValueError(f"{pattern!r} has no {{image_id}}: all entries would share one image")
-    return pattern
 
 
 class VqaV2Settings(SourceSettings):
@@ -91,7 +73,7 @@ class VqaV2(EntrySource):
         doubted = {file.read(i, _Id).question_id for i in repeated}
         return file, first, frozenset(doubted)
 
-    def _open(self) -> EntryFile:
+    def _open(self) -> AnyEntries:
         return json_array(self.settings.questions, "questions")
 
     def _sample(self, index: int) -> Sample:
@@ -108,10 +90,7 @@ class VqaV2(EntrySource):
             raise EntryError("bad_annotation", f"{file.places[at]}: {error}") from error
         if found.image_id != asked.image_id:
             raise EntryError("image_id_differs", f"{file.places[at]}: image {found.image_id}")
-        turns = (
-            Turn("user", clean(asked.question)),
-            Turn("assistant", clean(found.multiple_choice_answer)),
-        )
+        turns = answered(asked.question, found.multiple_choice_answer)
         image = self._catalog.ref(image_path(self.settings.image_pattern, asked.image_id))
         origin = self._origin(found.question_type)
         return Sample.of("common_vqa", image, turns, origin)
@@ -152,7 +131,7 @@ class Pope(EntrySource):
         """The questions."""
         return [self.settings.questions]
 
-    def _open(self) -> EntryFile:
+    def _open(self) -> AnyEntries:
         return json_lines(self.settings.questions)
 
     def _sample(self, index: int) -> Sample:
@@ -197,20 +176,11 @@ class Aokvqa(EntrySource):
         """The questions."""
         return [self.settings.questions]
 
-    def _open(self) -> EntryFile:
+    def _open(self) -> AnyEntries:
         return json_array(self.settings.questions)
 
     def _sample(self, index: int) -> Sample:
         asked = self._entries.file.read(index, _Choice)
-        options = [clean(choice) for choice in asked.choices]
-        if not 2 <= len(options) <= len(LETTERS):
-            raise EntryError("bad_choices", f"{len(options)} choices")
-        if not 0 <= asked.correct_choice_idx < len(options):
-            raise EntryError("bad_choices", f"correct_choice_idx {asked.correct_choice_idx}")
-        lines = [f"{letter}. {text}" for letter, text in zip(LETTERS, options, strict=False)]
-        turns = (
-            Turn("user", "\n".join([clean(asked.question), *lines])),
-            Turn("assistant", LETTERS[asked.correct_choice_idx]),
-        )
+        turns = lettered(asked.question, asked.choices, asked.correct_choice_idx)
         image = self._catalog.ref(image_path(self.settings.image_pattern, asked.image_id))
         return Sample.of("mc_vqa", image, turns, self._origin())

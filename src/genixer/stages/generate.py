@@ -1,13 +1,14 @@
 """Step 4: unlabelled images to completions, in fixed blocks of requests.
 
-The work items are planned requests: images in the order of their names, and for each the same list
-of requests, so that requests about one image lie side by side.
+The work items are planned requests: images in the order of their names (or of their archive or
+list), and for each the same list of requests, so that those about one image lie side by side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -17,18 +18,19 @@ from genixer.data import (
     Generation,
     ImageRef,
     Mode,
+    Quarantined,
     Request,
     Sampling,
-    decode_row,
     encode_row,
     random_for,
 )
 from genixer.errors import ConfigError, near
 from genixer.inference import load_backend
 from genixer.models.base import shipped_models, weights_folder
-from genixer.sources.unlabelled import image_paths
+from genixer.sources.unlabelled import find_pools, image_paths, pool_images
 from genixer.stages.base import Estimate, FileWriter, RowWriter, Stage, StageSettings, Step
 from genixer.store.images import ImageCatalog, ImageError
+from genixer.store.shards import raw_bytes
 from genixer.tasks import TASKS, instructions, load_task
 
 if TYPE_CHECKING:
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Draws", "GenerateSettings", "GenerateStage", "SamplingSettings"]
 
+_Image = str | Quarantined
+"""Path of an image, or what was broken where one was expected."""
+_PLANNED = msgspec.json.Decoder(_Image)
 _PLAN_ROWS = 1024
 """Images in one file of the plan: a shard reads one or two files, however many there are."""
 
@@ -70,7 +75,8 @@ class GenerateSettings(StageSettings):
     """Which images, which model, what is asked of it."""
 
     images: str
-    """Folder of images inside the run's image root: `@world/unlabelled/images`, say."""
+    """Images without labels: a folder inside the run's image root (`@world/unlabelled/images`), tar
+    or Parquet files in it (`pool/*.tar`), a list (`*.txt`) or LLaVA file (`*.json`, `*.jsonl`)."""
     model: str = "base"
     """The generator: a shipped name, a folder, or `@step/model`."""
     backend: str = "transformers"
@@ -138,25 +144,28 @@ class GenerateStage(Stage):
         self._backend: Backend | None = None
 
     def items(self, step: Step) -> int:
-        """Images in the folder, readable or not, times requests an image."""
-        return len(self._paths(step)) * len(self._asked)
+        """Images there are, readable or not, times requests an image."""
+        return sum(1 for _ in self._images(step)) * len(self._asked)
 
     def external(self) -> list[Path]:
         """Images and weights, where no step of the run makes them."""
         settings = self.settings
-        paths = [] if settings.images.startswith("@") else [Path(settings.images)]
+        paths = []
+        if not settings.images.startswith("@"):
+            named = Path(settings.images)
+            paths = [pool.path for pool in find_pools(named)] or [named]
         if settings.model in shipped_models() or Path(settings.model).is_dir():
             paths.append(weights_folder(settings.model))
         return paths
 
     def prepare(self, step: Step, out: FileWriter) -> None:
         """Write the names of the images in order; the shards that need them open them."""
-        paths = self._paths(step)
-        if step.limit is not None:
-            paths = paths[: -(-step.limit // max(1, len(self._asked)))]
-        for start in range(0, len(paths), _PLAN_ROWS):
-            lines = b"".join(encode_row(path) + b"\n" for path in paths[start : start + _PLAN_ROWS])
-            out.file(_plan_file(start), lines)
+        most = None if step.limit is None else -(-step.limit // max(1, len(self._asked)))
+        images = islice(self._images(step), most)
+        start = 0
+        while lines := [encode_row(image) + b"\n" for image in islice(images, _PLAN_ROWS)]:
+            out.file(_plan_file(start), b"".join(lines))
+            start += len(lines)
 
     def process(self, step: Step, first: int, count: int, out: RowWriter) -> None:
         """Ask requests `first` to `first + count`, block by block."""
@@ -176,37 +185,35 @@ class GenerateStage(Stage):
         folder = Path(self.settings.images)
         if self.settings.images.startswith("@") or not folder.is_dir():
             return Estimate()
-        items = len(image_paths(folder)) * len(self._asked)
+        items = sum(1 for _ in image_paths(folder)) * len(self._asked)
         return Estimate(items, items, items * 20, items / 100, items * 1200)
 
-    def _paths(self, step: Step) -> list[str]:
-        """Images of the folder, relative to the run's image root, sorted."""
-        folder = step.resolve(self.settings.images).resolve()
-        root = step.images.resolve()
-        if not folder.is_dir():
-            raise ConfigError(f"step {step.name}: images: no folder {self.settings.images}")
-        if not folder.is_relative_to(root):
-            raise ConfigError(
-                f"step {step.name}: images: {self.settings.images} is not inside the run's image "
-                f"root {step.images}; set the run's `images` to a folder that holds both"
-            )
-        below = PurePosixPath(folder.relative_to(root).as_posix())
-        return [str(below / path) for path in image_paths(folder)]
+    def _images(self, step: Step) -> Iterator[_Image]:
+        """Images in order, as paths relative to the run's image root."""
+        pools = find_pools(step.resolve(self.settings.images))
+        if not pools:
+            raise ConfigError(f"step {step.name}: images: no folder or file {self.settings.images}")
+        for pool in pools:
+            yield from pool_images(pool, step.images)
 
     def _requests(
         self, step: Step, numbers: range, catalog: ImageCatalog, out: RowWriter
     ) -> Iterator[Request]:
         """Requests by number; those of an unusable image go to quarantine with its reason."""
         size = len(self._asked)
-        paths = _planned(step, numbers.start // size, (numbers.stop - 1) // size + 1)
+        images = _planned(step, numbers.start // size, (numbers.stop - 1) // size + 1)
         for number in numbers:
-            path = paths[number // size - numbers.start // size]
+            planned = images[number // size - numbers.start // size]
             asked = self._asked[number % size]
+            which = f"{asked.task or asked.mode}:{asked.draw}"
+            if isinstance(planned, Quarantined):
+                raw = raw_bytes(planned.raw)
+                out.quarantine(f"{planned.where}#{which}", planned.reason, planned.detail, raw)
+                continue
             try:
-                image = catalog.ref(path)
+                image = catalog.ref(planned)
             except ImageError as error:
-                which = f"{asked.task or asked.mode}:{asked.draw}"
-                out.quarantine(f"{path}#{which}", error.reason, error.detail)
+                out.quarantine(f"{planned}#{which}", error.reason, error.detail)
                 continue
             yield self._request(step, image, asked)
 
@@ -275,14 +282,14 @@ def _plan_file(image: int) -> str:
     return f"plan/{image // _PLAN_ROWS:05d}.jsonl"
 
 
-def _planned(step: Step, first: int, last: int) -> list[str]:
-    """Paths of images `first` to `last` (not included) of the plan."""
-    paths: list[str] = []
+def _planned(step: Step, first: int, last: int) -> list[_Image]:
+    """Images `first` to `last` (not included) of the plan."""
+    images: list[_Image] = []
     start = first // _PLAN_ROWS * _PLAN_ROWS
     for image in range(start, last, _PLAN_ROWS):
         file = step.resolve(f"@{step.name}/{_plan_file(image)}")
-        paths += [decode_row(line, str) for line in file.read_bytes().splitlines()]
-    return paths[first - start : last - start]
+        images += [_PLANNED.decode(line) for line in file.read_bytes().splitlines()]
+    return images[first - start : last - start]
 
 
 def _public_name(model: str) -> str:

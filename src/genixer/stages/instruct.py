@@ -38,6 +38,9 @@ GENERAL_ONLY = {
     "md": 0.2,
     "rec": 0.2,
     "reg": 0.2,
+    "point_qa": 0.2,
+    "qcboxa": 0.2,
+    "rd": 0.2,
 }
 """Share of task-agnostic rows. The paper's for common VQA and multiple choice; the rest is ours."""
 

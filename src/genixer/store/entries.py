@@ -1,164 +1,61 @@
-"""Annotation files as numbered entries: split at once, read one by one, each mistake told apart."""
+"""Entries of annotation files as samples: what breaks a rule is quarantined with its reason."""
 
 from __future__ import annotations
 
-import codecs
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cached_property
-from pathlib import Path
-from typing import TypeVar
-
-import msgspec
 
 from genixer.data import Quarantined, Sample, escape_marks
-from genixer.errors import ConfigError, DataError
+from genixer.store.entry_files import (
+    AnyEntries,
+    EntryError,
+    EntryFile,
+    JoinedFiles,
+    decode_entry,
+    json_array,
+    json_lines,
+    json_object,
+)
 from genixer.store.images import ImageError
 from genixer.store.shards import raw_text
 
 __all__ = [
+    "AnyEntries",
     "Entries",
     "EntryError",
     "EntryFile",
+    "JoinedFiles",
     "clean",
+    "decode_entry",
     "join_path",
     "json_array",
     "json_lines",
+    "json_object",
     "read_entry",
+    "read_part",
 ]
-
-T = TypeVar("T")
-
-
-class EntryError(DataError):
-    """An entry that breaks a rule; `reason` is the snake_case word that is counted."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        """Keep `reason` for the count and `detail` for people."""
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason, self.detail = reason, detail
-
-
-class EntryFile:
-    """Entries of one file, as bytes; made by `json_array` or `json_lines`."""
-
-    def __init__(
-        self, path: Path, raws: Sequence[bytes | msgspec.Raw], places: Sequence[str]
-    ) -> None:
-        """`places[i]` is where entry i stands: `file:line` or `file[index]`, without folders."""
-        self.path, self.places, self._raws = path, places, raws
-
-    def __len__(self) -> int:
-        """How many entries there are, broken ones included."""
-        return len(self._raws)
-
-    def raw(self, index: int) -> bytes:
-        """Bytes of an entry."""
-        return bytes(self._raws[index])
-
-    def read(self, index: int, kind: type[T]) -> T:
-        """Entry as a `kind`; raises `EntryError` (`not_utf8`, `not_json`, `bad_entry`)."""
-        try:
-            return msgspec.json.decode(self._raws[index], type=kind)
-        except UnicodeDecodeError as error:
-            raise EntryError("not_utf8", str(error)) from error
-        except msgspec.ValidationError as error:
-            raise EntryError("bad_entry", str(error)) from error
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise EntryError("not_json", str(error)) from error
-
-    def by_id(self, key: str) -> tuple[dict[int | str, int], frozenset[int]]:
-        """Index of the first entry with each id, and indices of those that repeat one.
-
-        Entries without a readable id are left out. Raises `ConfigError` when that is all of them:
-        another layout.
-        """
-        kind = msgspec.defstruct("WithId", [("id", int | str)], rename={"id": key})
-        first: dict[int | str, int] = {}
-        repeated: set[int] = set()
-        problem = ""
-        for index in range(len(self)):
-            try:
-                entry: int | str = self.read(index, kind).id  # type: ignore[attr-defined]
-            except EntryError as error:
-                problem = problem or f"{self.places[index]}: {error}"
-                continue
-            if first.setdefault(entry, index) != index:
-                repeated.add(index)
-        if problem and not first:
-            raise ConfigError(f"{self.path}: no entry has a {key!r}: is it another file? {problem}")
-        return first, frozenset(repeated)
-
-
-def json_array(path: Path, key: str = "") -> EntryFile:
-    """Entries of the JSON array in a file, or of the array at `key` of the object in it.
-
-    Raises `ConfigError` when there is no such array.
-    """
-    data = _bytes(path)
-    try:
-        if key:
-            data = bytes(msgspec.json.decode(data, type=dict[str, msgspec.Raw])[key])
-        raws = msgspec.json.decode(data, type=list[msgspec.Raw])
-    except KeyError:
-        raise ConfigError(f"{path}: no {key!r} in it: is it another file?") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        wanted = f"an object with an array {key!r}" if key else "an array"
-        raise ConfigError(f"{path}: expected JSON, {wanted}; {error}") from error
-    name = f"{path.name}:{key}" if key else path.name
-    return EntryFile(path, raws, _Places(name, len(raws)))
-
-
-def json_lines(path: Path) -> EntryFile:
-    """Entries of a JSONL file without blank lines; raises `ConfigError` when it cannot be read."""
-    lines = _bytes(path).split(b"\n")
-    numbers = [number for number, line in enumerate(lines, start=1) if line.strip()]
-    raws = [lines[number - 1].rstrip(b"\r") for number in numbers]
-    return EntryFile(path, raws, [f"{path.name}:{number}" for number in numbers])
-
-
-class _Places(Sequence[str]):
-    """`name[index]` for every index, without keeping them."""
-
-    def __init__(self, name: str, count: int) -> None:
-        self._name, self._count = name, count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: int) -> str:  # type: ignore[override]
-        return f"{self._name}[{index}]"
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if not data.strip():
-        raise ConfigError(f"{path}: the file is empty")
-    return data
 
 
 class Entries:
-    """Entries of one file as samples: `load` opens the file, `key` is its id, `make` reads entry i.
+    """Entries of a file as samples: `load` opens the file, `key` is its id, `make` reads entry i.
 
     The file is opened on first use.
     """
 
     def __init__(
-        self, load: Callable[[], EntryFile], key: str, make: Callable[[int], Sample]
+        self, load: Callable[[], AnyEntries], key: str, make: Callable[[int], Sample]
     ) -> None:
         """Keep how to read; open nothing yet."""
         self._load, self._key, self._make = load, key, make
 
     @cached_property
-    def file(self) -> EntryFile:
+    def file(self) -> AnyEntries:
         """The file, split."""
         return self._load()
 
     @cached_property
     def _repeated(self) -> frozenset[int]:
-        return self.file.by_id(self._key)[1]
+        return self.file.repeated(self._key)
 
     def read(self, first: int = 0, count: int | None = None) -> Iterator[Sample | Quarantined]:
         """Samples of entries `first` to `first + count`, broken and repeated ones as such."""
@@ -176,8 +73,15 @@ def _refuse_repeated() -> Sample:
     raise EntryError("duplicate_id", "an earlier entry has the same id")
 
 
-def read_entry(file: EntryFile, index: int, make: Callable[[], Sample]) -> Sample | Quarantined:
+def read_entry(file: AnyEntries, index: int, make: Callable[[], Sample]) -> Sample | Quarantined:
     """What `make` gives, or entry `index` with the reason why not."""
+    return read_part(make, lambda: (file.places[index], file.raw(index)))
+
+
+def read_part(
+    make: Callable[[], Sample], part: Callable[[], tuple[str, bytes]]
+) -> Sample | Quarantined:
+    """What `make` gives, or the reason why not, with the place and the bytes that `part` gives."""
     try:
         return make()
     except EntryError as error:
@@ -185,7 +89,8 @@ def read_entry(file: EntryFile, index: int, make: Callable[[], Sample]) -> Sampl
     except ImageError as error:
         # Its detail may name folders of this machine, which rows must not.
         reason, detail = error.reason, error.path
-    return Quarantined(file.places[index], reason, detail, raw_text(file.raw(index)))
+    where, raw = part()
+    return Quarantined(where, reason, detail, raw_text(raw))
 
 
 def clean(text: str) -> str:

@@ -1,5 +1,6 @@
 """Image files, read with suspicion: contained, capped from the header, fully decoded, upright, RGB.
 
+A path may lead through a tar or Parquet file as though it were a folder (`store.archives`).
 Whatever is wrong with a file comes out as an `ImageError` with a reason that can be counted.
 """
 
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from genixer.data import ImageRef, escapes
 from genixer.errors import DataError
+from genixer.store.archives import MemberError, read_member, split_archive
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -44,6 +46,7 @@ REASONS = (
     "path_escapes",
     "empty_image",
     "not_an_image",
+    "corrupt_archive",
 )
 
 # Formats that hold photographs. Left out on purpose: those that run programs (EPS).
@@ -166,10 +169,35 @@ class ImageCatalog:
 
 
 @contextmanager
-def _opened(root: Path, path: str) -> Iterator[BufferedReader]:
-    """The file, once known to lie inside `root` (links followed), to be regular and not empty."""
+def _opened(root: Path, path: str) -> Iterator[BufferedReader | BytesIO]:
+    """The image's bytes: a file below `root`, or a member of an archive below it."""
     if escapes(path):
         raise ImageError("path_escapes", path, "not inside the image root")
+    inside = split_archive(path)
+    if inside is None or _is_folder(root / inside[0]):
+        with _file(root, path) as file:
+            yield file
+        return
+    with _file(root, inside[0]):
+        try:
+            data = read_member(root / inside[0], inside[1])
+        except MemberError as error:
+            raise ImageError(error.reason, path, error.detail) from error
+        except OSError as error:
+            raise ImageError("missing_image", path, error.strerror or str(error)) from error
+    yield BytesIO(data)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # too long a name, say
+        return False
+
+
+@contextmanager
+def _file(root: Path, path: str) -> Iterator[BufferedReader]:
+    """The file, once known to lie inside `root` (links followed), to be regular and not empty."""
     full = root / path
     try:
         if not full.resolve().is_relative_to(root.resolve()):

@@ -26,6 +26,21 @@ TASKS = Registry(
         "md": Entry(f"{_HERE}.dialogue:Dialogue", "several questions about one image"),
         "rec": Entry(f"{_HERE}.grounding:Rec", "words to a box", capability="grounding"),
         "reg": Entry(f"{_HERE}.grounding:Reg", "a box to words", capability="grounding"),
+        "point_qa": Entry(
+            f"{_HERE}.pointing:PointQa",
+            "what is at a point or in a box, or which of several boxes it is",
+            capability="grounding",
+        ),
+        "qcboxa": Entry(
+            f"{_HERE}.referential:QCBoxA",
+            "a question, a chain of thought with boxes, an answer",
+            capability="grounding",
+        ),
+        "rd": Entry(
+            f"{_HERE}.referential:Referential",
+            "a dialogue that names things with their boxes",
+            capability="grounding",
+        ),
         "dense_caption": Entry(
             f"{_HERE}.caption:DenseCaption",
             "every object with its box; a helper, not one of the paper's nine",

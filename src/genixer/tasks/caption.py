@@ -6,41 +6,21 @@ import random
 from collections.abc import Sequence
 from typing import ClassVar
 
-from genixer.data import Mode, Turn, split_marks
+from genixer.data import Mode, Turn
 from genixer.tasks.base import Canvas, ParseError
 from genixer.tasks.grammar import decode_pairs, encode_pairs
 from genixer.tasks.instructions import ask
-from genixer.tasks.shape import options
+from genixer.tasks.shape import caption_names, options
 
-__all__ = ["DenseCaption", "caption_names"]
-
-
-def caption_names(answer: Turn) -> tuple[str, ...]:
-    """Names in a dense caption, one a box; none when it is not `name <box>, name <box>`.
-
-    >>> from genixer.data import Box
-    >>> one = Box(0.0, 0.0, 0.1, 0.1)
-    >>> caption_names(Turn("assistant", "red book <box>, cat <box>", (one, one)))
-    ('red book', 'cat')
-    """
-    pieces = split_marks(answer.text)[0]
-    if pieces.pop():
-        return ()
-    names = []
-    for position, piece in enumerate(pieces):
-        lead = ", " if position else ""
-        name = piece[len(lead) : -1]
-        well_formed = piece.startswith(lead) and piece.endswith(" ") and name == name.strip()
-        if not well_formed or not name or "," in name:
-            return ()
-        names.append(name)
-    return tuple(names)
+__all__ = ["DenseCaption"]
 
 
 def _rule(turns: Sequence[Turn]) -> str:
     if len(turns) > 2 or options(turns[0].text):
         return "wrong_task"
     question, answer = turns
+    if question.points or answer.points:
+        return "points_not_supported"
     if question.boxes:
         return "box_in_question"
     if not answer.boxes:

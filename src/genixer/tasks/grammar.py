@@ -1,23 +1,31 @@
-"""The text of a conversation: `Question: .. Answer: ..` pairs, coordinates in a declared frame.
+"""The text of a conversation: `Question: .. Answer: ..` pairs, coordinates in brackets.
 
-A box is `[0.12,0.34,0.56,0.78]`: corners in the canvas's frame, all its decimals, commas without
-spaces. Boxes of one phrase share a bracket, `[a,b,c,d;e,f,g,h]` (Shikra). Words that could be taken
-for any of this are refused, never repaired, so every text has one reading.
+How a box or a point is spelled is told in `genixer.tasks.brackets`. Words that could be taken for
+any of this are refused, never repaired, so every text has one reading.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 
-from genixer.data import Box, Role, Turn, escape_marks, split_marks
-from genixer.errors import CannotEncodeError, DataError
-from genixer.frames import box_from_frame, box_to_frame
+from genixer.data import Box, Point, Role, Turn, escape_marks, split_marks
+from genixer.errors import CannotEncodeError
 from genixer.tasks.base import Canvas, ParseError
+from genixer.tasks.brackets import (
+    UnreadableError,
+    brackets,
+    looks_like_box,
+    read_bracket,
+    snap,
+    snap_point,
+    write_box,
+    write_point,
+)
 
 __all__ = [
+    "ANSWER",
     "IMAGE_MARK",
+    "QUESTION",
     "Rule",
     "UnreadableError",
     "decode_pairs",
@@ -28,7 +36,9 @@ __all__ = [
     "read_turn",
     "read_turns",
     "snap",
+    "snap_point",
     "write_box",
+    "write_point",
     "write_turn",
 ]
 
@@ -39,27 +49,6 @@ IMAGE_MARK = "<image>"
 
 Rule = Callable[[Sequence[Turn]], str]
 """What one task asks of well-formed turns: why they break it (snake_case), or an empty string."""
-
-# Two or more numbers in brackets: what a reader takes for a box or a point, well written or not.
-_BRACKET = re.compile(r"\[(?=[^\[\]]*[0-9])[-+0-9.eE\s]*[,;][-+0-9.eE,;\s]*\]")
-
-
-class UnreadableError(DataError):
-    """Text that breaks the grammar; `reason` and `detail` become a `ParseError`."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        """Keep `reason` for the count and `detail` for people."""
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason, self.detail = reason, detail
-
-
-def looks_like_box(text: str) -> bool:
-    """Whether some part of `text` is numbers in brackets, well written or not.
-
-    >>> looks_like_box("see [0.1, 0.2]"), looks_like_box("see [1]")
-    (True, False)
-    """
-    return _BRACKET.search(text) is not None
 
 
 def literal(text: str) -> str:
@@ -84,26 +73,6 @@ def join_marks(pieces: Sequence[str], kinds: Sequence[str]) -> str:
     return "".join(parts) + escape_marks(pieces[-1])
 
 
-def write_box(boxes: Sequence[Box], canvas: Canvas) -> str:
-    """One bracket for one box, or for the boxes of one phrase.
-
-    >>> write_box([Box(0.0, 0.25, 0.5, 1.0)], Canvas("unit", 2))
-    '[0.00,0.25,0.50,1.00]'
-    """
-    framed = (box_to_frame(box, canvas.frame, canvas.width, canvas.height) for box in boxes)
-    corners = (",".join(f"{value:.{canvas.decimals}f}" for value in four) for four in framed)
-    return f"[{';'.join(corners)}]"
-
-
-def snap(box: Box, canvas: Canvas) -> Box:
-    """Nearest box that text on this canvas can spell; at most half a step away.
-
-    >>> snap(Box(0.104, 0.2, 0.5, 0.996), Canvas("unit", 2))
-    Box(x0=0.1, y0=0.2, x1=0.5, y1=1.0)
-    """
-    return _read_bracket(write_box([box], canvas), canvas)[0]
-
-
 def write_turn(turn: Turn, canvas: Canvas) -> str:
     """Words of `turn` with coordinates written out.
 
@@ -112,37 +81,41 @@ def write_turn(turn: Turn, canvas: Canvas) -> str:
     >>> write_turn(Turn("user", "What is at <box>?", (Box(0.0, 0.0, 0.5, 1.0),)), Canvas("unit", 1))
     'What is at [0.0,0.0,0.5,1.0]?'
     """
-    if turn.points:
-        raise CannotEncodeError("points_not_supported")
     pieces, kinds = split_marks(turn.text)
     for piece in pieces:
         if looks_like_box(piece):
             raise CannotEncodeError("box_look_alike", piece)
-    brackets = [write_box(group, canvas) for group in _groups(turn, pieces)]
-    # Marks of one group touch, so all but the first of their pieces are empty and fall away.
-    sizes = turn.groups or (1,) * len(kinds)
+    if turn.groups and max(turn.groups) == 1:
+        raise CannotEncodeError("needless_groups", "groups of one box each are written without")
+    boxes, points, sizes = iter(turn.boxes), iter(turn.points), iter(turn.groups)
     text, at = pieces[0], 0
-    for bracket, size in zip(brackets, sizes, strict=True):
-        at += size
+    while at < len(kinds):
+        if kinds[at] == "point":
+            bracket, marks = write_point(next(points), canvas), 1
+        else:
+            # Marks of one group touch, so all but the first of their pieces are empty.
+            marks = next(sizes, 1)
+            if any(pieces[at + 1 : at + marks]) or "point" in kinds[at : at + marks]:
+                raise CannotEncodeError("group_not_adjacent", turn.text)
+            bracket = write_box([next(boxes) for _ in range(marks)], canvas)
+        at += marks
         text += bracket + pieces[at]
-    if IMAGE_MARK in text:
-        raise CannotEncodeError("image_mark", text)
+    reason = _unfit(text)
+    if reason:
+        raise CannotEncodeError(reason, text)
     return text
 
 
-def _groups(turn: Turn, pieces: list[str]) -> list[tuple[Box, ...]]:
-    """Boxes of `turn`, one tuple a bracket."""
-    if not turn.groups:
-        return [(box,) for box in turn.boxes]
-    if max(turn.groups) == 1:
-        raise CannotEncodeError("needless_groups", "groups of one box each are written without")
-    found, at = [], 0
-    for size in turn.groups:
-        if any(pieces[at + 1 : at + size]):
-            raise CannotEncodeError("group_not_adjacent", turn.text)
-        found.append(turn.boxes[at : at + size])
-        at += size
-    return found
+def _unfit(text: str) -> str:
+    """Why no turn may hold `text`, whatever the task; an empty string if one may."""
+    if IMAGE_MARK in text:
+        return "image_mark"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # Half of a pair of surrogates: a str can hold it, no file in UTF-8 can.
+        return "lone_surrogate"
+    return ""
 
 
 def read_turn(role: Role, text: str, canvas: Canvas) -> Turn:
@@ -151,61 +124,30 @@ def read_turn(role: Role, text: str, canvas: Canvas) -> Turn:
     >>> read_turn("user", "What is at [0.0,0.0,0.5,1.0]?", Canvas("unit", 1)).text
     'What is at <box>?'
     """
-    if IMAGE_MARK in text:
-        raise UnreadableError("image_mark", text)
+    reason = _unfit(text)
+    if reason:
+        raise UnreadableError(reason, text)
     pieces: list[str] = []
+    kinds: list[str] = []
     boxes: list[Box] = []
+    points: list[Point] = []
     sizes: list[int] = []
     start = 0
-    for match in _BRACKET.finditer(text):
-        group = _read_bracket(match[0], canvas)
-        pieces += [text[start : match.start()], *[""] * (len(group) - 1)]
-        boxes += group
-        sizes.append(len(group))
+    for match in brackets(text):
+        found = read_bracket(match[0], canvas)
+        pieces.append(text[start : match.start()])
         start = match.end()
+        if isinstance(found, Point):
+            points.append(found)
+            kinds.append("point")
+        else:
+            boxes += found
+            sizes.append(len(found))
+            kinds += ["box"] * len(found)
+            pieces += [""] * (len(found) - 1)
     pieces.append(text[start:])
     groups = tuple(sizes) if any(size > 1 for size in sizes) else ()
-    return Turn(role, join_marks(pieces, ["box"] * len(boxes)), tuple(boxes), (), groups)
-
-
-@lru_cache(maxsize=16)
-def _four(decimals: int) -> re.Pattern[str]:
-    number = "(?:0|[1-9][0-9]*)" + (rf"\.[0-9]{{{decimals}}}" if decimals else "")
-    return re.compile(rf"{number}(?:,{number}){{3}}")
-
-
-def _read_bracket(text: str, canvas: Canvas) -> list[Box]:
-    four, boxes = _four(canvas.decimals), []
-    for part in text[1:-1].split(";"):
-        if not four.fullmatch(part):
-            raise UnreadableError("bad_box", f"{text}: expected {canvas.decimals} decimals, 4 each")
-        x0, y0, x1, y1 = (float(number) for number in part.split(","))
-        boxes.append(_placed((x0, y0, x1, y1), text, canvas))
-    return boxes
-
-
-def _placed(corners: tuple[float, float, float, float], text: str, canvas: Canvas) -> Box:
-    """Box in the image; corners at most one step outside are moved to its edge."""
-    if corners[0] > corners[2] or corners[1] > corners[3]:
-        raise UnreadableError("box_inverted", text)
-    size = canvas.width, canvas.height
-    edges = box_to_frame(Box(0.0, 0.0, 1.0, 1.0), canvas.frame, *size)
-    slack = canvas.step * (1 + 1e-9)
-    placed = []
-    for axis, value in enumerate(corners):
-        low, high = edges[axis % 2], edges[axis % 2 + 2]
-        if not low - slack <= value <= high + slack:
-            raise UnreadableError("box_outside", f"{text}: the image is {low:g} to {high:g} there")
-        placed.append(min(high, max(low, value)))
-    inner = box_from_frame((placed[0], placed[1], placed[2], placed[3]), canvas.frame, *size, 1e-9)
-    # Edges are set exactly: going through the frame and back may miss 0 or 1 by a rounding error.
-    exact = [
-        0.0 if value <= edges[axis % 2] else 1.0 if value >= edges[axis % 2 + 2] else fraction
-        for axis, (value, fraction) in enumerate(
-            zip(corners, (inner.x0, inner.y0, inner.x1, inner.y1), strict=True)
-        )
-    ]
-    return Box(*exact)
+    return Turn(role, join_marks(pieces, kinds), tuple(boxes), tuple(points), groups)
 
 
 def encode_pairs(turns: Sequence[Turn], canvas: Canvas, rule: Rule) -> str:

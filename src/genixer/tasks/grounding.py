@@ -19,6 +19,8 @@ def _comprehension(turns: Sequence[Turn]) -> str:
     if len(turns) > 2 or options(turns[0].text):
         return "wrong_task"
     question, answer = turns
+    if question.points or answer.points:
+        return "points_not_supported"
     if question.boxes:
         return "box_in_question"
     if not answer.boxes:
@@ -32,6 +34,8 @@ def _generation(turns: Sequence[Turn]) -> str:
     if len(turns) > 2 or options(turns[0].text):
         return "wrong_task"
     question, answer = turns
+    if question.points or answer.points:
+        return "points_not_supported"
     if answer.boxes:
         return "box_in_answer"
     if not question.boxes:

@@ -4,8 +4,24 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
+from typing import NamedTuple
 
-__all__ = ["changed", "is_color", "is_plain", "miscounted", "opposite", "swapped"]
+from genixer.data import Sample
+from genixer.tasks.shape import place_count
+
+__all__ = [
+    "Said",
+    "changed",
+    "is_color",
+    "is_plain",
+    "miscounted",
+    "opening",
+    "opposite",
+    "said_in",
+    "swapped",
+    "wrong_text",
+]
 
 _NUMBERS = (
     *("zero", "one", "two", "three", "four", "five", "six"),
@@ -19,6 +35,14 @@ _SIDES = (("left", "right"), ("above", "below"), ("top", "bottom"), ("upper", "l
 _OPPOSITE = {one: other for pair in _SIDES for one, other in (pair, pair[::-1])}
 _DIGITS = re.compile(r"(?<![0-9.,])[0-9]{1,5}(?![0-9]|[.,][0-9])")
 _WORD = re.compile(r"[A-Za-z]+")
+
+
+class Said(NamedTuple):
+    """A question that was asked elsewhere, its answer, and whether of the same image."""
+
+    question: str
+    answer: str
+    here: bool
 
 
 def opposite(answer: str) -> str | None:
@@ -87,6 +111,55 @@ def is_plain(text: str) -> bool:
     (True, False)
     """
     return text.lower() not in ("yes", "no", *_NUMBERS) and not text.isdigit()
+
+
+def said_in(pool: Sequence[Sample], sample: Sample) -> list[Said]:
+    """What pairs without places say in the pool's samples of the same task and question type."""
+    return [
+        Said(question.text, answer.text, other.image.sha256 == sample.image.sha256)
+        for other in pool
+        if other.task == sample.task and other.origin.question_type == sample.origin.question_type
+        for question, answer in zip(other.turns[::2], other.turns[1::2], strict=True)
+        if not place_count(question) and not place_count(answer)
+    ]
+
+
+def wrong_text(question: str, answer: str, said: Sequence[Said], rng: random.Random) -> str | None:
+    """Yes for no, one more or less, another colour or side, or another answer of the same type.
+
+    None where nothing is certain to be wrong.
+    """
+    certain = changed(answer, rng)
+    if certain is not None:
+        return certain
+    right = {one.answer.lower() for one in said if one.here and one.question == question}
+    right.add(answer.lower())
+    fitting = [
+        (one.here, opening(one.question) == opening(question), one.answer)
+        for one in said
+        if one.answer.lower() not in right
+        and is_plain(one.answer)
+        and is_color(one.answer) == is_color(answer)
+    ]
+    swap = swapped(answer, rng)
+    if swap is not None and swap.lower() not in right and (not fitting or rng.random() < 0.5):
+        return swap
+    # The hardest mistake: what was said of this image to a question that opens alike.
+    best = max((found[:2] for found in fitting), default=None)
+    if best is not None and rng.random() < 0.5:
+        fitting = [found for found in fitting if found[:2] == best]
+    alike = [found for found in fitting if found[1]] or fitting
+    answers = sorted({a for _, _, a in alike})
+    return rng.choice(answers) if answers else None
+
+
+def opening(question: str) -> str:
+    """The first two words, which tell what sort of answer is wanted.
+
+    >>> opening("What color is it?")
+    'what color'
+    """
+    return " ".join(question.lower().split()[:2])
 
 
 def _in_case(word: str, like: str) -> str:

@@ -14,9 +14,11 @@ __all__ = ["recognise"]
 def recognise(text: str, canvas: Canvas) -> tuple[str, tuple[Turn, ...]] | ParseError:
     """Name of the task that `text` is of, and its turns, or why it is of none.
 
-    Several pairs are a dialogue, options a multiple choice, an answer that is a box REC, a box in
-    the question REG; an existence question answered yes or no is adversarial VQA, anything else
-    common VQA.
+    Several pairs are a dialogue, with places a referential one; options are a multiple choice; an
+    answer that is a box is REC, one of several boxes in the question PointQA; a box in the question
+    is REG, or PointQA as a point is; words with boxes are Q->C^Box A when they say what the answer
+    is, else a referential dialogue; an existence question answered yes or no is adversarial VQA,
+    anything else common VQA.
 
     >>> recognise("Question: Where is the cat? Answer: [0.1,0.2,0.3,0.4]", Canvas("unit", 1))[0]
     'rec'

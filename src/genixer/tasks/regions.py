@@ -23,9 +23,10 @@ class Region(NamedTuple):
 def regions_of(sample: Sample) -> list[Region]:
     """Every box of `sample` with its words; none for conversations without boxes.
 
-    A box in a question goes with the answer (REG). A box in an answer goes with the words before
-    it ("red book <box>, cat <box>"), and where there are none, with the expression in the
-    question (REC). Boxes of one phrase share its words.
+    A box in a question goes with the answer (REG), in a chain of thought or referential dialogue
+    with the words before it. A box in an answer goes with the words before it ("red book <box>, cat
+    <box>"), and where there are none, with the expression in the question (REC). Boxes of one
+    phrase share its words. PointQA names none: its words are about a part or a deed of the thing.
 
     >>> from genixer.data import ImageRef, Origin
     >>> one = Box(0.1, 0.1, 0.5, 0.5)
@@ -34,22 +35,31 @@ def regions_of(sample: Sample) -> list[Region]:
     'the red book'
     """
     found: list[Region] = []
+    if sample.task == "point_qa":
+        return found
     for question, answer in pairwise(sample.turns):
         if question.role != "user" or answer.role != "assistant":
             continue
-        found += [Region(box, answer.text) for box in question.boxes]
-        found += _in_answer(question, answer)
+        if sample.task in ("qcboxa", "rd"):
+            found += _by_words_before(question, "")
+        else:
+            found += [Region(box, answer.text) for box in question.boxes]
+        found += _by_words_before(answer, expression_in(question.text) if answer.boxes else "")
     return found
 
 
-def _in_answer(question: Turn, answer: Turn) -> list[Region]:
-    pieces, kinds = split_marks(answer.text)
+def _by_words_before(turn: Turn, text: str) -> list[Region]:
+    """Boxes of `turn`, each with the words before it; `text` for the first if it has none.
+
+    A box that is left without words is left out.
+    """
+    pieces, kinds = split_marks(turn.text)
     before = [piece for piece, kind in zip(pieces, kinds, strict=False) if kind == "box"]
-    text = expression_in(question.text) if answer.boxes else ""
     found = []
-    for box, piece in zip(answer.boxes, before, strict=True):
+    for box, piece in zip(turn.boxes, before, strict=True):
         text = piece.strip(" ,;.:") or text
-        found.append(Region(box, text))
+        if text:
+            found.append(Region(box, text))
     return found
 
 

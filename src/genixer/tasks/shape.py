@@ -5,15 +5,28 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from genixer.data import Turn
+from genixer.data import Turn, split_marks
 
-__all__ = ["LETTERS", "is_existence", "options", "shape", "stem"]
+__all__ = [
+    "LETTERS",
+    "caption_names",
+    "conclusion",
+    "is_bare",
+    "is_existence",
+    "options",
+    "place_count",
+    "shape",
+    "stem",
+]
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _EXISTENCE = (
     *("Is there ", "Are there ", "Can you see ", "Do you see ", "Does the image show "),
     *("Does the image have ", "Does the image contain "),
 )
+_PART = re.compile(r"(?:What colou?r|How many)\b")
+_YES_NO = re.compile(r"(?:yes|no)\.?", re.IGNORECASE)
+_ANSWER_IS = re.compile(r"\bthe answer is:? ", re.IGNORECASE)
 _OPTION = re.compile(r"([A-Z])\. (\S|\S.*\S)")
 
 
@@ -64,19 +77,90 @@ def is_existence(question: str, answer: str) -> bool:
     return question.startswith(_EXISTENCE) and answer in ("yes", "no")
 
 
+def place_count(turn: Turn) -> int:
+    """How many boxes and points a turn speaks of."""
+    return len(turn.boxes) + len(turn.points)
+
+
+def is_bare(turn: Turn) -> bool:
+    """Whether a turn is places alone, no word with them.
+
+    >>> from genixer.data import Point
+    >>> is_bare(Turn("assistant", "<point>.", points=(Point(0.5, 0.5),)))
+    True
+    """
+    return not re.search(r"\w", "".join(split_marks(turn.text)[0]))
+
+
+def caption_names(answer: Turn) -> tuple[str, ...]:
+    """Names in a dense caption, one a box; none when it is not `name <box>, name <box>`.
+
+    >>> from genixer.data import Box
+    >>> one = Box(0.0, 0.0, 0.1, 0.1)
+    >>> caption_names(Turn("assistant", "red book <box>, cat <box>", (one, one)))
+    ('red book', 'cat')
+    """
+    pieces = split_marks(answer.text)[0]
+    if pieces.pop():
+        return ()
+    names = []
+    for position, piece in enumerate(pieces):
+        lead = ", " if position else ""
+        name = piece[len(lead) : -1]
+        well_formed = piece.startswith(lead) and piece.endswith(" ") and name == name.strip()
+        if not well_formed or not name or "," in name:
+            return ()
+        names.append(name)
+    return tuple(names)
+
+
+def conclusion(answer: Turn) -> str:
+    """What a chain of thought ends in: the words after its last "the answer is", a dot left out.
+
+    Empty where it does not end so, or where a place follows.
+
+    >>> conclusion(Turn("assistant", "It has no leaves. So the answer is winter."))
+    'winter'
+    """
+    _, *said = _ANSWER_IS.split(split_marks(answer.text)[0][-1])
+    words = said[-1].strip().removesuffix(".") if said else ""
+    return "" if "\n" in words or ". " in words else words
+
+
 def shape(turns: Sequence[Turn]) -> str:
     """Name of the task whose form well-formed `turns` have.
+
+    A box in the question with words as the answer is REG, unless it is asked for a colour, a
+    number, or yes or no: of a region's name one does not ask so.
 
     >>> shape([Turn("user", "Is there a dog?"), Turn("assistant", "no")])
     'adv_vqa'
     """
     if len(turns) > 2:
-        return "md"
+        return "rd" if any(map(place_count, turns)) else "md"
     question, answer = turns
     if options(question.text):
         return "mc_vqa"
-    if answer.boxes:
-        return "rec" if answer.text == "<box>" else "dense_caption"
+    if place_count(answer):
+        return _located(question, answer)
+    if place_count(question) > 1:
+        return "rd"
+    if question.points:
+        return "point_qa"
     if question.boxes:
-        return "reg"
+        return "point_qa" if _is_about_part(question.text, answer.text) else "reg"
     return "adv_vqa" if is_existence(question.text, answer.text) else "common_vqa"
+
+
+def _located(question: Turn, answer: Turn) -> str:
+    """Task of a pair whose answer holds places."""
+    if is_bare(answer):
+        return "point_qa" if place_count(question) > 1 else "rec"
+    if not place_count(question) and not answer.points and caption_names(answer):
+        return "dense_caption"
+    reasoned = conclusion(answer) and not question.points and not answer.points
+    return "qcboxa" if reasoned else "rd"
+
+
+def _is_about_part(question: str, answer: str) -> bool:
+    return bool(_PART.match(question) or _YES_NO.fullmatch(answer))
