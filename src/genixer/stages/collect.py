@@ -152,8 +152,9 @@ class CollectStage(Stage):
 
 def _by_task(config: SourceConfig, rows: int | None) -> list[ExpectedRows]:
     """Rows of each task of a source; one that gives several gives equally many of each."""
-    tasks = getattr(config.build(Path(), config.model_extra or {}).settings, "tasks", None)
-    tasks = tasks or SOURCES.load(config.name).tasks
+    kind = SOURCES.load(config.name)
+    settings = kind.Settings(images=Path(), **(config.model_extra or {}))
+    tasks = getattr(settings, "tasks", kind.tasks)
     shares = [None] * len(tasks) if rows is None else _even(rows, len(tasks))
     return [
         ExpectedRows(config.name, task, share) for task, share in zip(tasks, shares, strict=True)
