@@ -78,7 +78,8 @@ def test_import_loads_no_heavy_library(module: str) -> None:
 def test_shipped_config_loads_and_plans(name: str, tmp_path: Path) -> None:
     config = load_config(name)
     assert config.name == name
-    assert len(make_plan(config, tmp_path / name).steps) >= len(config.steps)
+    # The datasets of the recipes are not there; everything else about them must be right.
+    assert len(make_plan(config, tmp_path / name, to_run=False).steps) >= len(config.steps)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "src").rglob("*.yaml")), ids=relative)

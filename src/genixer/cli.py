@@ -351,6 +351,10 @@ def _print_plan(
     ]
     total = sum(one.seconds for one in report.steps)
     typer.echo(text_table(header, rows, right=range(3, 8)))
+    if report.datasets:
+        typer.echo(f"\nrows expected of the datasets as published\n{report.datasets}")
+    for path in report.missing:
+        typer.echo(f"not there yet: {path}")
     typer.echo(f"\n{report.run}: {len(rows)} steps, about {total:.0f} s of work left")
 
 

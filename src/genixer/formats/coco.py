@@ -198,10 +198,11 @@ class _Arrays:
 def _regions(sample: Sample) -> list[Region]:
     """Every box in reading order with its words, in plain text; none where no rule gives them."""
     boxes = [box for turn in sample.turns for box in turn.boxes]
-    found = regions_of(sample)
-    if [region.box for region in found] != boxes:
-        return [Region(box, "") for box in boxes]
-    return [Region(region.box, literal(region.text).strip()) for region in found]
+    found, named = regions_of(sample), []
+    for box in boxes:
+        known = bool(found) and found[0].box == box
+        named.append(Region(box, literal(found.pop(0).text).strip() if known else ""))
+    return named
 
 
 def _number(known: dict[str, int], name: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from genixer.pipeline.plan import make_plan
 from genixer.pipeline.progress import Progress
 from genixer.pipeline.run import RunResult, execute, run_folder
 from genixer.pipeline.settings import read_run
+from genixer.pipeline.tables import text_table
 from genixer.registry import Registry
 from genixer.store.layout import PREPARE, StepFolder
 from genixer.store.reader import StoredStep, open_step
@@ -57,10 +59,32 @@ class PlanReport:
 
     run: Path
     steps: list[StepForecast]
+    missing: tuple[Path, ...] = ()
+    """Files of the config that are not there yet."""
 
     def as_mapping(self) -> dict[str, Any]:
         """The same as plain values, for `--json`."""
-        return {"run": str(self.run), "steps": msgspec.to_builtins(self.steps)}
+        steps, missing = msgspec.to_builtins(self.steps), [str(path) for path in self.missing]
+        return {"run": str(self.run), "steps": steps, "missing": missing}
+
+    @property
+    def datasets(self) -> str:
+        """Rows expected by step, task and source as a table; empty where nothing is expected."""
+        rows: Counter[tuple[str, str, str]] = Counter()
+        unknown: set[tuple[str, str, str]] = set()
+        for step in self.steps:
+            for one in step.expected:
+                for source in (one.source, "all"):
+                    rows[step.name, one.task, source] += one.rows or 0
+                    if one.rows is None:
+                        unknown.add((step.name, one.task, source))
+        if not rows.total():
+            return ""
+        lines = [[*key, "?" if key in unknown else str(rows[key])] for key in rows]
+        # The sum of a task follows its sources.
+        order = list(dict.fromkeys((step, task) for step, task, _ in rows))
+        lines.sort(key=lambda line: (order.index((line[0], line[1])), line[2] == "all"))
+        return text_table(["step", "task", "source", "rows"], lines, right=[3])
 
 
 def plan(
@@ -76,7 +100,8 @@ def plan(
     """
     loaded = load_config(config, overrides)
     folder = run_folder(loaded, out, limit)
-    return PlanReport(folder, forecast(make_plan(loaded, folder, limit)))
+    planned = make_plan(loaded, folder, limit, to_run=False)
+    return PlanReport(folder, forecast(planned), planned.missing)
 
 
 def list_plugins(kind: str) -> list[dict[str, str]]:

@@ -6,7 +6,7 @@ import msgspec
 
 from genixer.pipeline.plan import Plan, PlannedStep
 from genixer.pipeline.state import look
-from genixer.stages.base import Estimate
+from genixer.stages.base import Estimate, ExpectedRows
 from genixer.store.layout import StepFolder
 from genixer.store.manifest import Manifest, read_manifest
 
@@ -28,6 +28,8 @@ class StepForecast(msgspec.Struct, frozen=True):
     seconds: float
     bytes: int
     fingerprint: str
+    expected: tuple[ExpectedRows, ...] = ()
+    """Of a step that reads datasets: rows by source and task."""
 
 
 def forecast(plan: Plan) -> list[StepForecast]:
@@ -52,6 +54,7 @@ def forecast(plan: Plan) -> list[StepForecast]:
                 round(estimate.seconds, 1),
                 estimate.bytes,
                 step.fingerprint,
+                estimate.expected,
             )
         )
     return lines

@@ -33,18 +33,22 @@ class ExternalDigests:
             except msgspec.DecodeError:
                 self._known = {}  # a cache: a torn one is made again
 
-    def of(self, paths: Iterable[Path]) -> list[list[str]]:
+    def of(self, paths: Iterable[Path], missing: list[Path] | None = None) -> list[list[str]]:
         """Name and digest of every file, those inside folders included.
 
-        Raises `OSError` for a missing one.
-        `@step/...` paths are left out: the fingerprint of that step stands for them.
+        Raises `OSError` for one that is not there, unless there is a list of the `missing` to put
+        it in. `@step/...` paths are left out: the fingerprint of that step stands for them.
         """
-        return [
-            [name, self._digest(path)]
-            for given in paths
-            if not str(given).startswith("@")
-            for name, path in _files(given)
-        ]
+        found = []
+        for given in paths:
+            if str(given).startswith("@"):
+                continue
+            if missing is not None and not given.exists():
+                missing.append(given)
+                found.append([given.name, ""])
+                continue
+            found += [[name, self._digest(path)] for name, path in _files(given)]
+        return found
 
     def save(self) -> None:
         """Keep what was learned, if the run folder exists."""

@@ -85,6 +85,8 @@ class Plan:
     limit: int | None
     steps: tuple[PlannedStep, ...]
     digests: ExternalDigests = field(compare=False, repr=False)
+    missing: tuple[Path, ...] = ()
+    """Files outside the run that are not there yet; only a plan that is not run may lack some."""
 
     @cached_property
     def by_name(self) -> dict[str, PlannedStep]:
@@ -92,17 +94,30 @@ class Plan:
         return {step.name: step for step in self.steps}
 
 
-def make_plan(config: RunConfig, run: Path, limit: int | None = None) -> Plan:
-    """Plan of `config` in the folder `run`; `ConfigError` names file, line and key of a mistake."""
+def make_plan(
+    config: RunConfig, run: Path, limit: int | None = None, *, to_run: bool = True
+) -> Plan:
+    """Plan of `config` in the folder `run`; `ConfigError` names file, line and key of a mistake.
+
+    A file that is not there is one of them, unless the plan is not `to_run`.
+    """
     nodes = {node.name: node for node in expand(config)}
     drafts = {name: _draft(node, config, run, limit) for name, node in nodes.items()}
     _check_references(drafts, nodes, config)
     drafts = _with_image_root(drafts, config)
     digests = ExternalDigests(run)
     steps: dict[str, PlannedStep] = {}
+    missing: list[Path] = []
     for name in in_order({name: draft.depends for name, draft in drafts.items()}):
-        steps[name] = _fingerprinted(drafts[name], nodes[name], steps, config, digests)
-    return Plan(config.name, run, limit, tuple(steps.values()), digests)
+        try:
+            external = digests.of(drafts[name].stage().external(), None if to_run else missing)
+        except OSError as error:
+            where = config.where("steps", nodes[name].written, "with")
+            raise ConfigError(f"{where}: {error.filename}: {error.strerror}") from error
+        steps[name] = _fingerprinted(drafts[name], steps, external)
+    return Plan(
+        config.name, run, limit, tuple(steps.values()), digests, tuple(dict.fromkeys(missing))
+    )
 
 
 def _draft(node: Node, config: RunConfig, run: Path, limit: int | None) -> PlannedStep:
@@ -181,17 +196,8 @@ def _with_image_root(drafts: dict[str, PlannedStep], config: RunConfig) -> dict[
 
 
 def _fingerprinted(
-    draft: PlannedStep,
-    node: Node,
-    before: Mapping[str, PlannedStep],
-    config: RunConfig,
-    digests: ExternalDigests,
+    draft: PlannedStep, before: Mapping[str, PlannedStep], external: list[list[str]]
 ) -> PlannedStep:
-    try:
-        external = digests.of(draft.stage().external())
-    except OSError as error:
-        where = config.where("steps", node.written, "with")
-        raise ConfigError(f"{where}: {error.filename}: {error.strerror}") from error
     identity = {**draft.identity, "external": external}
     needed = {name: before[name].fingerprint for name in draft.depends}
     fingerprint = content_id("step", draft.name, identity, needed)

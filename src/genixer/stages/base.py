@@ -22,7 +22,16 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import msgspec
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["Estimate", "FileWriter", "RowWriter", "Stage", "StageSettings", "Step", "StepOutput"]
+__all__ = [
+    "Estimate",
+    "ExpectedRows",
+    "FileWriter",
+    "RowWriter",
+    "Stage",
+    "StageSettings",
+    "Step",
+    "StepOutput",
+]
 
 R = TypeVar("R")
 
@@ -165,10 +174,19 @@ class RowWriter(FileWriter, Protocol):
         ...
 
 
+class ExpectedRows(msgspec.Struct, frozen=True):
+    """Rows of one task that a source should give; None where nothing says how many."""
+
+    source: str
+    task: str
+    rows: int | None
+
+
 class Estimate(msgspec.Struct, frozen=True):
     """What `genixer plan` says of a step.
 
-    `items` in, `kept` out (None = cannot be known before), tokens, seconds, bytes.
+    `items` in, `kept` out (None = cannot be known before), tokens, seconds, bytes, and for a step
+    that reads datasets what each should give.
     """
 
     items: int | None = None
@@ -176,6 +194,7 @@ class Estimate(msgspec.Struct, frozen=True):
     tokens: int = 0
     seconds: float = 0.0
     bytes: int = 0
+    expected: tuple[ExpectedRows, ...] = ()
 
 
 class Stage(ABC):

@@ -12,7 +12,7 @@ from genixer.data import Quarantined, random_for
 from genixer.errors import near
 from genixer.sources import SOURCES
 from genixer.sources.base import Source
-from genixer.stages.base import Estimate, RowWriter, Stage, StageSettings, Step
+from genixer.stages.base import Estimate, ExpectedRows, RowWriter, Stage, StageSettings, Step
 from genixer.store.shards import raw_bytes
 
 __all__ = ["CollectSettings", "CollectStage", "SourceConfig"]
@@ -29,6 +29,8 @@ class SourceConfig(BaseModel):
     """Share of the entries to take, drawn by the run's seed."""
     limit: int | None = Field(None, ge=1)
     """At most this many entries, the first in file order of those that were drawn."""
+    expected_rows: int | None = Field(None, ge=1)
+    """Rows the whole dataset gives as published: what `plan` counts with before it is read."""
 
     @field_validator("name")
     @classmethod
@@ -45,6 +47,15 @@ class SourceConfig(BaseModel):
             problems = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise ValueError(f"source {self.name}: {'; '.join(problems)}") from None
         return self
+
+    @property
+    def lot(self) -> str:
+        """What the draw depends on besides the seed: everything but what `plan` alone reads."""
+        return self.model_dump_json(exclude={"expected_rows"})
+
+    def drawn_of(self, total: int) -> int:
+        """How many of `total` entries `fraction` takes."""
+        return round(total * self.fraction)
 
     def build(self, images: Path, settings: Mapping[str, Any]) -> Source:
         """The source, not yet opened."""
@@ -106,15 +117,19 @@ class CollectStage(Stage):
             first, last = first - part.entries, last - part.entries
 
     def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:
-        """Unknown before the files are read, unless the sources are limited."""
-        limits = [
-            min(filter(None, (config.limit, self.settings.limit_per_source)), default=None)
-            for config in self.settings.sources
-        ]
-        if None in limits:
-            return Estimate()
-        items = sum(limit or 0 for limit in limits)
-        return Estimate(items, items, seconds=items * 0.002, bytes=items * 700)
+        """From `expected_rows` and limits; unknown where a source has neither."""
+        sizes = [(config, self._expected(config)) for config in self.settings.sources]
+        expected = tuple(line for config, rows in sizes for line in _by_task(config, rows))
+        known = [rows for _, rows in sizes if rows is not None]
+        if len(known) < len(sizes):
+            return Estimate(expected=expected)
+        items = sum(known)
+        return Estimate(items, items, 0, items * 0.002, items * 700, expected)
+
+    def _expected(self, config: SourceConfig) -> int | None:
+        whole = config.expected_rows
+        sizes = (config.limit, self.settings.limit_per_source, whole and config.drawn_of(whole))
+        return min((size for size in sizes if size is not None), default=None)
 
     def _parts(self, step: Step) -> list[_Part]:
         if self._known is None or self._known[0] is not step:
@@ -126,13 +141,28 @@ class CollectStage(Stage):
         total = source.count()
         drawn = None
         if config.fraction < 1.0:
-            rng = random_for(step.seed, "collect", config.model_dump_json())
-            drawn = sorted(rng.sample(range(total), round(total * config.fraction)))
+            rng = random_for(step.seed, "collect", config.lot)
+            drawn = sorted(rng.sample(range(total), config.drawn_of(total)))
             total = len(drawn)
         share = None if step.limit is None else -(-step.limit // len(self.settings.sources))
         limits = (config.limit, self.settings.limit_per_source, share)
         entries = min([total, *(limit for limit in limits if limit is not None)])
         return _Part(source, entries, drawn)
+
+
+def _by_task(config: SourceConfig, rows: int | None) -> list[ExpectedRows]:
+    """Rows of each task of a source; one that gives several gives equally many of each."""
+    kind = SOURCES.load(config.name)
+    settings = kind.Settings(images=Path(), **(config.model_extra or {}))
+    tasks = getattr(settings, "tasks", kind.tasks)
+    shares = [None] * len(tasks) if rows is None else _even(rows, len(tasks))
+    return [
+        ExpectedRows(config.name, task, share) for task, share in zip(tasks, shares, strict=True)
+    ]
+
+
+def _even(rows: int, parts: int) -> list[int]:
+    return [rows // parts + (at < rows % parts) for at in range(parts)]
 
 
 def _write(part: _Part, numbers: range, out: RowWriter) -> None:
