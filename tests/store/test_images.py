@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from genixer.store.images import REASONS, ImageCatalog, ImageError, open_image
+from genixer.store.images import (
+    REASONS,
+    ImageCatalog,
+    ImageError,
+    open_image,
+    open_thumbnail,
+)
 
 
 def bomb(side: int) -> bytes:
@@ -37,7 +43,10 @@ def reason(root: Path, path: str) -> str:
         open_image(root, path)
     with pytest.raises(ImageError) as catalogued:
         ImageCatalog(root).ref(path)
-    assert opened.value.reason == catalogued.value.reason
+    with pytest.raises(ImageError) as squeezed:
+        open_thumbnail(root, path, 32)
+    reasons = {opened.value.reason, catalogued.value.reason, squeezed.value.reason}
+    assert len(reasons) == 1
     assert opened.value.reason in REASONS
     return opened.value.reason
 

@@ -11,7 +11,7 @@ import struct
 import warnings
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
@@ -23,7 +23,7 @@ from genixer.errors import DataError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["MAX_PIXELS", "REASONS", "ImageCatalog", "ImageError", "open_image"]
+__all__ = ["MAX_PIXELS", "REASONS", "ImageCatalog", "ImageError", "open_image", "open_thumbnail"]
 
 MAX_PIXELS = 50_000_000
 """Pixels above which an image counts as a decompression bomb."""
@@ -80,6 +80,16 @@ def open_image(root: Path, path: str, max_pixels: int = MAX_PIXELS) -> Image:
     """
     with _opened(root, path) as file:
         return _decode(file, path, max_pixels)
+
+
+def open_thumbnail(root: Path, path: str, side_px: int, max_pixels: int = MAX_PIXELS) -> Image:
+    """Image `path` below `root`, upright, squeezed to a square of `side_px` greys.
+
+    Of a JPEG only the brightness is decoded, at up to an eighth of its size. Otherwise like
+    `open_image`, to what it refuses.
+    """
+    with _opened(root, path) as file:
+        return _decode(file, path, max_pixels, lambda image: _squeezed(image, side_px))
 
 
 class ImageCatalog:
@@ -142,9 +152,15 @@ def _opened(root: Path, path: str) -> Iterator[BufferedReader]:
         yield file
 
 
-def _decode(file: BufferedReader, path: str, max_pixels: int) -> Image:
+def _decode(
+    file: BufferedReader,
+    path: str,
+    max_pixels: int,
+    finish: Callable[[Image], Image] | None = None,
+) -> Image:
+    """The image as `finish` makes it of the opened file; by default in full, upright, RGB."""
     from PIL import Image as Pillow
-    from PIL import ImageOps, UnidentifiedImageError
+    from PIL import UnidentifiedImageError
 
     with warnings.catch_warnings():
         # Pillow warns about metadata nobody reads here, and about sizes that are checked below.
@@ -156,8 +172,7 @@ def _decode(file: BufferedReader, path: str, max_pixels: int) -> Image:
                 width, height = image.size
                 if width * height > max_pixels:
                     raise ImageError("image_bomb", path, f"{width}x{height} px > {max_pixels} px")
-                image.load()
-                return _to_rgb(ImageOps.exif_transpose(image))
+                return (finish or _in_full)(image)
         except Pillow.DecompressionBombError as error:
             raise ImageError("image_bomb", path, str(error)) from error
         except UnidentifiedImageError as error:
@@ -169,6 +184,31 @@ def _decode(file: BufferedReader, path: str, max_pixels: int) -> Image:
             ) from error
         except _DECODE_ERRORS as error:
             raise ImageError("corrupt_image", path, str(error)) from error
+
+
+def _in_full(image: Image) -> Image:
+    from PIL import ImageOps
+
+    image.load()
+    return _to_rgb(ImageOps.exif_transpose(image))
+
+
+def _squeezed(image: Image, side_px: int) -> Image:
+    """A square of greys of an opened file."""
+    from PIL import ImageOps
+    from PIL.Image import Resampling
+
+    # Half as much again as the square can show, so that the decoder's rough shrinking does no harm.
+    enough_px = side_px * 3 // 2
+    draft = image.draft("L", (enough_px, enough_px))
+    if draft is None:
+        whole, box = _in_full(image), None
+    else:
+        image.load()
+        # Where the scale does not divide a side, part of the last row or column is made up.
+        whole, box = image.convert("RGB") if image.mode == "CMYK" else image, draft[1]
+    small = whole.convert("L").resize((side_px, side_px), Resampling.LANCZOS, box, reducing_gap=3.0)
+    return small if draft is None else ImageOps.exif_transpose(small)
 
 
 def _to_rgb(image: Image) -> Image:
