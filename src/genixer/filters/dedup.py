@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import xxhash
 
-from genixer.data import Box, Point, Sample, Turn, encode_row
+from genixer.data import Sample, Turn, encode_row
 from genixer.filters.ngrams import words_of
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ SameBy = Literal["question", "content", "image"]
 """`question`: same picture, same questions, whatever the answers. `content`: answers too. `image`:
 same picture, whatever is said of it."""
 
-_BLOCK = 4096
-"""Rows settled together."""
+_BLOCK = 1024
+"""Rows settled together; all pairs among them may have to be weighed one by one."""
 
 
 def said_key(sample: Sample, by: SameBy = "question") -> bytes:
@@ -67,12 +67,12 @@ def _turns(sample: Sample, by: SameBy) -> list[Turn]:
 
 
 def _marks(turn: Turn) -> list[tuple[float, ...]]:
-    return [_rounded(mark) for mark in (*turn.boxes, *turn.points)]
+    sides = [(box.x0, box.y0, box.x1, box.y1) for box in turn.boxes]
+    return [_rounded(mark) for mark in (*sides, *((point.x, point.y) for point in turn.points))]
 
 
-def _rounded(mark: Box | Point) -> tuple[float, ...]:
-    sides = (mark.x, mark.y) if isinstance(mark, Point) else (mark.x0, mark.y0, mark.x1, mark.y1)
-    return tuple(round(side, 2) for side in sides)
+def _rounded(mark: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(round(side, 2) for side in mark)
 
 
 def keys_in(places: Array, keys: Array) -> Array:

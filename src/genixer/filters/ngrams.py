@@ -111,4 +111,5 @@ def _mixed(numbers: Array) -> Array:
 
     numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return numbers ^ (numbers >> np.uint64(31))
+    mixed: Array = numbers ^ (numbers >> np.uint64(31))
+    return mixed
