@@ -64,8 +64,8 @@ class DedupStage(Stage):
     group stay. A picture that cannot be opened equals only its own bytes. Files: `groups.jsonl`
     (`Group`, in order of the kept ones), `fates.bin` (a byte a row, for the shards).
 
-    The groups are found before the shards, in one pass that holds about 170 bytes a sample and as
-    much a picture; near texts take disk besides (`NearTexts`).
+    The groups are found before the shards, in one pass that holds about 200 bytes a sample, up to
+    700 where every text has a near one; near texts take disk besides (`NearTexts`).
     """
 
     name: ClassVar[str] = "dedup"
