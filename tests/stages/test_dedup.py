@@ -92,6 +92,13 @@ def test_texts_that_share_most_of_their_words_are_one(run_stage) -> None:
     assert [row.overlap for row in group.dropped] == [0.8] * 2
 
 
+def test_equal_texts_without_words_are_one_and_share_nothing_to_speak_of(run_stage) -> None:
+    settings = DedupSettings(word_overlap=0.6, across_pictures=True)
+    step = run_stage(DedupStage(settings), [sample("?"), sample("!", picture="b.png")])
+    [group] = groups(step)
+    assert [(row.reason, row.overlap) for row in group.dropped] == [("near_duplicate", None)]
+
+
 def test_near_texts_about_other_pictures_or_boxes_stay(run_stage) -> None:
     rows = [
         sample(TEXTS[0]),

@@ -127,7 +127,8 @@ class Duplicates:
         self.fates = np.where(gone, np.where(equal, 1, 2), 0).astype(np.uint8)
         self._gone = np.flatnonzero(gone)
         self._gone = self._gone[np.argsort(self.first[self._gone], kind="stable")]
-        self.kept_ones = np.unique(self.first[self._gone]).tolist()
+        self._gone_for = self.first[self._gone]
+        self.kept_ones = np.unique(self._gone_for).tolist()
 
     def _same_pictures(self) -> Array:
         """For each sample the number of the picture that stands for its own."""
@@ -170,7 +171,7 @@ class Duplicates:
         """The samples that went for `kept`."""
         import numpy as np
 
-        begin, end = np.searchsorted(self.first[self._gone], [kept, kept + 1])
+        begin, end = np.searchsorted(self._gone_for, [kept, kept + 1])
         gone = self._gone[begin:end]
         overlaps = np.ones(len(gone))
         if self._search is not None:
@@ -187,7 +188,8 @@ class Duplicates:
         bits = None
         if near and self._stands[picture] != picture:
             bits = (self._looks[picture] ^ self._looks[self._stands[picture]]).bit_count()
-        share = round(overlap, 3) if near and self._search is not None else None
+        # Equal texts without a word share no run, and have nothing to say of it.
+        share = round(overlap, 3) or None if near and self._search is not None else None
         return GroupRow(self._id(row), reason, share, bits)
 
     def _id(self, row: int) -> str:
