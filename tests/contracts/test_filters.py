@@ -14,12 +14,14 @@ from pydantic import ValidationError
 from genixer.data import Box, ImageRef, Origin, Sample, Turn, escape_marks
 from genixer.errors import ConfigError
 from genixer.filters import FILTERS
+from genixer.filters.leak_index import LeakIndexBuilder
 from genixer.models.clip import ClipConfig, RegionClip
 
 SETTINGS: dict[str, dict[str, object]] = {
     "rules": {},
     "judge": {"model": "any", "backend": "scripted"},
     "clip": {"model": "@clip"},
+    "decontaminate": {"index": "@benchmarks.leaks"},
 }
 names = pytest.mark.parametrize("name", sorted(FILTERS))
 
@@ -32,6 +34,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(5)
         RegionClip(ClipConfig(words=("cat", "dog"), names=("cat", "dog"))).save(folder / "clip")
+    (folder / "benchmarks.leaks").write_bytes(LeakIndexBuilder(13, 3).build())
     return folder
 
 

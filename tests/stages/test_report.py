@@ -22,6 +22,7 @@ from genixer.data import (
 )
 from genixer.errors import ConfigError
 from genixer.evaluation.base import KindScore, Prediction, ScoreFile
+from genixer.filters.decontaminate import BenchmarkLeaks, LeakTable
 from genixer.stages.base import Step, StepOutput
 from genixer.stages.report import ReportSettings, ReportStage
 from genixer.store.layout import FINISH, StepFolder, shard_unit
@@ -339,3 +340,18 @@ def test_step_that_measured_nothing_is_named(run: Run) -> None:
 def test_threshold_outside_the_scores_range_is_refused() -> None:
     with pytest.raises(ValueError, match="less than or equal to 1"):
         ReportSettings(threshold=1.5)
+
+
+def test_card_knows_which_mixtures_were_checked_for_leaks(run: Run) -> None:
+    inputs = whole_run(run)
+    text = (run.report(inputs) / "dataset_card.md").read_text()
+    assert "These rows: not checked against any benchmark." in text
+    found = LeakTable(True, 4, 1, benchmarks=(BenchmarkLeaks("pope", 3, 9, rows=1, by_look=1),))
+    for name, table in (("mix-kept", found), ("mix-none", LeakTable(False))):
+        run.add(name, "mix", 0, fill_with(files={"leaks.json": encode_row(table)}), ["decode"])
+    student = run.add("student", "train", 0, fill_with(), reads=["mix-kept", "mix-none"])
+    text = (
+        run.report(inputs | {"judged": (*inputs["judged"], student)}) / "dataset_card.md"
+    ).read_text()
+    assert "mix-none: not checked against any benchmark." in text
+    assert "| mix-kept | pope | 1 | 0 | 1 | 0 |" in text

@@ -15,6 +15,7 @@ from genixer.store.images import (
     header_of,
     image_bytes,
     open_image,
+    open_thumbnail,
     ref_of_bytes,
 )
 
@@ -45,7 +46,10 @@ def reason(root: Path, path: str) -> str:
         open_image(root, path)
     with pytest.raises(ImageError) as catalogued:
         ImageCatalog(root).ref(path)
-    assert opened.value.reason == catalogued.value.reason
+    with pytest.raises(ImageError) as squeezed:
+        open_thumbnail(root, path, 32)
+    reasons = {opened.value.reason, catalogued.value.reason, squeezed.value.reason}
+    assert len(reasons) == 1
     assert opened.value.reason in REASONS
     return opened.value.reason
 

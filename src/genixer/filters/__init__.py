@@ -22,6 +22,10 @@ FILTERS = Registry(
             "whether a box shows what its words say, by a small image-text model",
             capability="scores in [0, 1]",
         ),
+        "decontaminate": Entry(
+            f"{_HERE}.decontaminate:DecontaminateFilter",
+            "pictures and questions that a benchmark holds too; needs an index of hashes",
+        ),
     },
 )
 """Each looks at one sample at a time; duplicates need all of them and are the stage `dedup`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from genixer.filters.decontaminate import LeakTable
 from genixer.report.model import Page, PrecisionRow
 
 __all__ = ["card"]
@@ -19,8 +20,15 @@ that shares its ancestry with the generator shares its blind spots. Boxes are [x
 fractions of the upright, un-padded image."""
 
 
-def card(page: Page, tasks: Mapping[str, int], licence: str) -> str:
+def card(
+    page: Page,
+    tasks: Mapping[str, int],
+    licence: str,
+    leaks: Mapping[str, LeakTable] | None = None,
+) -> str:
     """Markdown with the header that dataset hubs read; `tasks` counts the kept rows by task.
+
+    `leaks` are the tables of the mixtures made of them, by step.
 
     >>> print(card(Page("demo", "3f2a"), {"rec": 2}, "CC-BY-SA-4.0").splitlines()[8])
     # demo: 2 generated rows
@@ -38,6 +46,7 @@ def card(page: Page, tasks: Mapping[str, int], licence: str) -> str:
         sections += ["## How they came about", _table(["step", "in", "kept"], steps)]
     if page.precision:
         sections += ["## Share of true rows", _precision(page.precision[-1])]
+    sections += ["## Leaks of benchmarks", *_leaks(leaks or {})]
     sections += ["## Know before use", _WARNING]
     if page.licences:
         sections += ["## Licences", "\n".join(f"- {_plain(line)}" for line in page.licences)]
@@ -69,6 +78,25 @@ def _precision(row: PrecisionRow) -> str:
         if one.value is not None
     ]
     return "By the exact truth, with 95 % intervals: " + ("; ".join(known) or "unknown") + "."
+
+
+def _leaks(leaks: Mapping[str, LeakTable]) -> list[str]:
+    """What the check of each mixture found; `not checked` where there was none."""
+    checked = {step: table for step, table in leaks.items() if table.checked}
+    missing = [_plain(step) for step in leaks if step not in checked]
+    parts = []
+    if missing or not checked:
+        parts.append(f"{', '.join(missing) or 'These rows'}: not checked against any benchmark.")
+    rows = [
+        [step, one.benchmark]
+        + [f"{n:,}" for n in (one.rows, one.by_bytes, one.by_look, one.by_words)]
+        for step, table in checked.items()
+        for one in table.benchmarks
+    ]
+    if rows:
+        names = ["mixture", "benchmark", "taken out", "same bytes", "same look", "same words"]
+        parts.append(_table(names, rows))
+    return parts
 
 
 def _plain(text: str) -> str:

@@ -32,7 +32,12 @@ STAGES = Registry(
             f"{_HERE}.decode:DecodeStage", "completions to samples; what does not parse is rejected"
         ),
         "filter": Entry(f"{_HERE}.filter:FilterStage", "a chain of filters over samples"),
-        "dedup": Entry(f"{_HERE}.dedup:DedupStage", "drops exact duplicates"),
+        "dedup": Entry(
+            f"{_HERE}.dedup:DedupStage", "drops duplicates, near texts and pictures if asked"
+        ),
+        "leak_index": Entry(
+            f"{_HERE}.leak_index:LeakIndexStage", "hashes of benchmarks, for the check of mixtures"
+        ),
         "mix": Entry(f"{_HERE}.mix:MixStage", "draws a training mixture for one arm of a study"),
         "evaluate": Entry(
             f"{_HERE}.evaluate:EvaluateStage", "a model on benchmarks: predictions and scores"

@@ -68,9 +68,10 @@ class FilterStage(Stage):
         return step.count()
 
     def external(self) -> list[Path]:
-        """Files of the models that are not made by this run."""
+        """Files of the models, and indexes, that are not made by this run."""
         named = [one["model"] for one in self.settings.filters if isinstance(one.get("model"), str)]
-        return [path for name in named for path in model_files(name)]
+        files = [path for name in named for path in model_files(name)]
+        return files + [Path(str(one["index"])) for one in self.settings.filters if "index" in one]
 
     def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:
         """About 10 ms a sample for a judge, 5 ms for regions, on one core; the rest is quick."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -10,14 +12,27 @@ from pydantic import Field
 
 from genixer.data import Sample, Turn, decode_row, encode_row, random_for
 from genixer.errors import ConfigError, StoreError
-from genixer.stages.base import Estimate, FileWriter, RowWriter, Stage, StageSettings, Step
+from genixer.filters.decontaminate import DISTANCE
+from genixer.stages.base import (
+    Estimate,
+    FileWriter,
+    RowWriter,
+    Stage,
+    StageSettings,
+    Step,
+    StepOutput,
+)
 from genixer.stages.keyed_rows import KeyedRows, key_of, write_keyed_rows
+from genixer.stages.leak_check import LeakCheck
+from genixer.store.hamming import MAX_DISTANCE
 from genixer.tasks.shape import options
 
 if TYPE_CHECKING:
     import numpy as np
 
 __all__ = ["Arm", "MixSettings", "MixStage"]
+
+_log = logging.getLogger(__name__)
 
 Arm = Literal["none", "kept", "shuffled", "truth"]
 DRAWN = "drawn.bin"
@@ -33,6 +48,11 @@ class MixSettings(StageSettings):
     """Share of the base samples, drawn by the run's seed: the same ones in every arm."""
     max_synthetic: int | None = Field(None, ge=0)
     """At most this many synthetic samples, drawn by the run's seed: the same ones in every arm."""
+    leak_index: str = ""
+    """Hashes of benchmarks: `@STEP/benchmarks.leaks` of a step of the stage `leak_index`, or a
+    file. Samples that share a picture or question with one are rejected; empty checks nothing."""
+    leak_distance: int = Field(DISTANCE, ge=0, le=MAX_DISTANCE)
+    """Pictures are the same when their perceptual hashes differ in at most this many of 64 bits."""
 
 
 class MixStage(Stage):
@@ -44,11 +64,22 @@ class MixStage(Stage):
     nothing about the image, which is what a control needs. Were equal answers kept apart, yes and
     no would be exactly swapped.
 
-    Files: `drawn.bin` (one byte a synthetic sample), `answers/` (shuffled), `truth/` (truth).
+    What was drawn is checked against `leak_index`; a benchmark's samples are rejected as
+    `benchmark_picture` or `benchmark_question`, those whose picture cannot be looked at for the
+    reason it cannot (`missing_image`, ...).
+
+    Files: `drawn.bin` (one byte a synthetic sample), `answers/` (shuffled), `truth/` (truth),
+    `leaks.json` (`LeakTable`), `leaks/*.jsonl` (what each rejected sample shares with which
+    benchmark).
     """
 
     name = "mix"
     Settings = MixSettings
+
+    def __init__(self, settings: MixSettings) -> None:
+        """Open no index yet."""
+        super().__init__(settings)
+        self._check: LeakCheck | None = None
 
     def items(self, step: Step) -> int:
         """Base samples, and synthetic ones unless the arm is `none`."""
@@ -60,8 +91,20 @@ class MixStage(Stage):
                 )
         return self._base(step) + self._synthetic(step)
 
+    def external(self) -> list[Path]:
+        """The index, where no step of the run makes it."""
+        named = self.settings.leak_index
+        return [Path(named)] if named and not named.startswith("@") else []
+
     def prepare(self, step: Step, out: FileWriter) -> None:
         """Draw the synthetic samples and lay out what they are given."""
+        self._checked(step)  # an index that cannot be read is better known now than in a shard
+        if not self.settings.leak_index:
+            _log.warning(
+                "step %s: not checked for leaks of benchmarks; make an index with a step of the "
+                "stage leak_index and set leak_index: '@STEP/benchmarks.leaks'",
+                step.name,
+            )
         if self.settings.arm == "none":
             return
         drawn = _draw(step, self.settings.max_synthetic)
@@ -73,25 +116,40 @@ class MixStage(Stage):
 
     def process(self, step: Step, first: int, count: int, out: RowWriter) -> None:
         """Draw candidates `first` to `first + count`."""
+        self._checked(step).put(self._candidates(step, first, count), first, step.images, out)
+
+    def finish(self, step: Step, out: FileWriter, rows: StepOutput) -> None:
+        """Add up what leaked."""
+        self._checked(step).finish(step, out, rows)
+
+    def _candidates(
+        self, step: Step, first: int, count: int
+    ) -> Iterator[tuple[Sample, Sample | str]]:
+        """Each candidate, and what it becomes or the reason why nothing."""
         base = self._base(step)
         if first < base:
             for sample in step.rows(Sample, first, min(count, base - first), "base"):
-                if self._draws_base(step, sample):
-                    out.keep(sample)
-                else:
-                    out.reject(sample.id, "not_drawn", sample)
+                yield sample, sample if self._draws_base(step, sample) else "not_drawn"
         last = first + count
         if last > base:
-            self._process_synthetic(step, max(first, base) - base, last - base, out)
+            yield from self._synthetic_candidates(step, max(first, base) - base, last - base)
+
+    def _checked(self, step: Step) -> LeakCheck:
+        if self._check is None:
+            named = self.settings.leak_index
+            path = step.resolve(named) if named else None
+            self._check = LeakCheck(path, self.settings.leak_distance)
+        return self._check
 
     def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:
-        """About 20000 candidates a second."""
+        """About 20 000 candidates a second, 1000 where their pictures are looked at."""
         roles = ("base",) if self.settings.arm == "none" else ("base", "synthetic")
         counts = [one.kept for role in roles for one in inputs.get(role, ())]
         if None in counts:
             return Estimate()
         items = sum(count or 0 for count in counts)
-        return Estimate(items, items, seconds=items / 20_000, bytes=items * 700)
+        each = 1 / (1000 if self.settings.leak_index else 20_000)
+        return Estimate(items, items, seconds=items * each, bytes=items * 700)
 
     def _roles(self) -> tuple[str, ...]:
         if self.settings.arm == "none":
@@ -117,26 +175,20 @@ class MixStage(Stage):
         write_keyed_rows(folder, rows)
         out.adopt(folder, name)
 
-    def _process_synthetic(self, step: Step, first: int, last: int, out: RowWriter) -> None:
+    def _synthetic_candidates(
+        self, step: Step, first: int, last: int
+    ) -> Iterator[tuple[Sample, Sample | str]]:
         drawn = _drawn(step)
         rows = enumerate(step.rows(Sample, first, last - first, "synthetic"), first)
         if self.settings.arm == "kept":
             for at, sample in rows:
-                _put(sample, sample if drawn[at] else "not_drawn", out)
+                yield sample, sample if drawn[at] else "not_drawn"
             return
         name = {"shuffled": "answers", "truth": "truth"}[self.settings.arm]
         with KeyedRows(step.resolve(f"@{step.name}/{name}")) as given:
             change = _with_answers if self.settings.arm == "shuffled" else _true_version
             for at, sample in rows:
-                _put(sample, change(sample, at, given) if drawn[at] else "not_drawn", out)
-
-
-def _put(sample: Sample, result: Sample | str, out: RowWriter) -> None:
-    """Keep a sample, or reject the candidate for the reason given."""
-    if isinstance(result, str):
-        out.reject(sample.id, result, sample)
-    else:
-        out.keep(result)
+                yield sample, change(sample, at, given) if drawn[at] else "not_drawn"
 
 
 def _draw(step: Step, most: int | None) -> np.ndarray[Any, Any]:

@@ -14,6 +14,7 @@ from genixer.data import Measured, Sample, content_id, decode_row
 from genixer.errors import ConfigError
 from genixer.evaluation.ablation import Run, arm_and_seed, main_metrics
 from genixer.evaluation.base import Prediction, ScoreFile
+from genixer.filters.decontaminate import LeakTable
 from genixer.models.base import model_files
 from genixer.report.card import card
 from genixer.report.gallery import GalleryBuilder
@@ -25,6 +26,7 @@ from genixer.report.summary import summary
 from genixer.report.training import read_curve, read_seen
 from genixer.sources.scene_art import ATTRIBUTION
 from genixer.stages.base import Estimate, FileWriter, Stage, StageSettings, Step, StepOutput
+from genixer.stages.leak_check import TABLE
 from genixer.store.layout import StepFolder
 from genixer.store.manifest import Manifest, read_manifest
 
@@ -98,7 +100,8 @@ class ReportStage(Stage):
         )
         out.file("index.html", render(page).encode())
         out.file("summary.txt", summary(page).encode())
-        out.file("dataset_card.md", card(page, builder.kept, self.settings.licence).encode())
+        words = card(page, builder.kept, self.settings.licence, _leaks(step, history))
+        out.file("dataset_card.md", words.encode())
 
     def _builder(self, step: Step) -> GalleryBuilder:
         builder = GalleryBuilder(self.settings.gallery_limit, self.settings.judge)
@@ -175,6 +178,16 @@ def _seen_before(trained: Iterable[Seen]) -> Iterator[Seen]:
             seen = read_seen(f"{start} (before this run)", folder)
             if seen:
                 yield seen
+
+
+def _leaks(step: Step, history: Sequence[Manifest]) -> dict[str, LeakTable]:
+    """Tables of the mixtures this run trained on, by step."""
+    found = {}
+    for one in history:
+        path = StepFolder(step.run / one.step).files / TABLE
+        if one.stage == "mix" and path.is_file():
+            found[one.step] = decode_row(path.read_bytes(), LeakTable)
+    return found
 
 
 def _curves(step: Step, history: Sequence[Manifest]) -> Iterator[Curve]:

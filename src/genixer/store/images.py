@@ -33,6 +33,7 @@ __all__ = [
     "header_of",
     "image_bytes",
     "open_image",
+    "open_thumbnail",
     "ref_of_bytes",
 ]
 
@@ -96,6 +97,16 @@ def open_image(root: Path, path: str, max_pixels: int = MAX_PIXELS) -> Image:
     """
     with _opened(root, path) as file:
         return _decode(file, path, max_pixels)
+
+
+def open_thumbnail(root: Path, path: str, side_px: int, max_pixels: int = MAX_PIXELS) -> Image:
+    """Image `path` below `root`, upright, squeezed to a square of `side_px` greys.
+
+    Of a JPEG only the brightness is decoded, at up to an eighth of its size. Otherwise like
+    `open_image`, to what it refuses.
+    """
+    with _opened(root, path) as file, _reading(file, path, max_pixels) as image:
+        return _squeezed(image, side_px)
 
 
 def image_bytes(root: Path, path: str, max_bytes: int) -> bytes | None:
@@ -220,13 +231,8 @@ def _file(root: Path, path: str) -> Iterator[BufferedReader]:
 
 
 def _decode(file: BinaryIO, path: str, max_pixels: int) -> Image:
-    from PIL import ImageOps
-
     with _reading(file, path, max_pixels) as image:
-        image.load()
-        # In place: a copy of a photograph takes as long as decoding it.
-        ImageOps.exif_transpose(image, in_place=True)
-        return _to_rgb(image)
+        return _in_full(image)
 
 
 @contextmanager
@@ -257,6 +263,33 @@ def _reading(file: BinaryIO, path: str, max_pixels: int) -> Iterator[Image]:
             ) from error
         except _DECODE_ERRORS as error:
             raise ImageError("corrupt_image", path, str(error)) from error
+
+
+def _in_full(image: Image) -> Image:
+    from PIL import ImageOps
+
+    image.load()
+    # In place: a copy of a photograph takes as long as decoding it.
+    ImageOps.exif_transpose(image, in_place=True)
+    return _to_rgb(image)
+
+
+def _squeezed(image: Image, side_px: int) -> Image:
+    """A square of greys of an opened file."""
+    from PIL import ImageOps
+    from PIL.Image import Resampling
+
+    # Half as much again as the square can show, so that the decoder's rough shrinking does no harm.
+    enough_px = side_px * 3 // 2
+    draft = image.draft("L", (enough_px, enough_px))
+    if draft is None:
+        whole, box = _in_full(image), None
+    else:
+        image.load()
+        # Where the scale does not divide a side, part of the last row or column is made up.
+        whole, box = image.convert("RGB") if image.mode == "CMYK" else image, draft[1]
+    small = whole.convert("L").resize((side_px, side_px), Resampling.LANCZOS, box, reducing_gap=3.0)
+    return small if draft is None else ImageOps.exif_transpose(small)
 
 
 def _to_rgb(image: Image) -> Image:
