@@ -5,6 +5,7 @@ Memory holds 16 bytes a row, 32 an image and what is wrong with them; the rest l
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -60,6 +61,7 @@ class AuditReport:
         """Numbers of rows whose id came before, and of the rows where it came first."""
         self.counts: Counter[str] = Counter()
         self._lines = spool()
+        weakref.finalize(self, self._lines.close)
 
     def add(self, finding: Finding) -> None:
         """Note one finding."""
@@ -81,10 +83,6 @@ class AuditReport:
     def errors(self) -> int:
         """How many findings cost a row or a run; warnings left out."""
         return sum(n for name, n in self.counts.items() if FINDINGS[name].severity == "error")
-
-    def close(self) -> None:
-        """Let go of the list of findings."""
-        self._lines.close()
 
 
 def audit(

@@ -11,6 +11,7 @@ import subprocess  # nosec B404
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -83,8 +84,10 @@ class _Helper:
         )
 
     def send(self, paths: list[str]) -> None:
-        """Hand over paths to look at."""
-        if self._process.stdin:
+        """Hand over paths to look at; a dead process shows when the answer is awaited."""
+        if self._process.stdin is None:
+            return
+        with suppress(OSError):
             self._process.stdin.write(msgspec.json.encode(paths) + b"\n")
             self._process.stdin.flush()
 

@@ -52,7 +52,7 @@ FINDINGS: Mapping[str, Kind] = {
     "not_utf8": _error("an entry that is not UTF-8"),
     "not_json": _error("an entry that is not JSON"),
     "bad_entry": _error("an entry without the fields of its layout, or with other types in them"),
-    "no_id": _error("an entry without an id"),
+    "no_id": _warning("an entry without an id"),
     "duplicate_id": _error("an earlier entry has the same id"),
     "bad_turns": _error("the turns do not alternate, user first, or there are none"),
     "empty_turn": _error("a turn that says nothing"),

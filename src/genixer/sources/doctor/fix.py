@@ -114,9 +114,9 @@ class _Copy:
         for one in self._report.findings:
             if one.name.endswith("_image") or one.name in ("image_bomb", "path_escapes"):
                 self._of_image[one.where].append(one)
-            elif one.name in ("mixed_ids", "frame_doubtful", "truncated_file"):
+            elif one.name in ("frame_doubtful", "truncated_file"):
                 self._of_file.append(one)
-            else:
+            elif one.name != "mixed_ids":  # which is in the ids themselves
                 self._of_row[one.where].append(one)
 
     def write(self) -> Counter[str]:
@@ -131,8 +131,9 @@ class _Copy:
                     for path in (self._out / name, self._out / f"{name}.fixes.jsonl", aside)
                 )
             )
-            for finding in self._of_file:
-                self._note(files, _done_to_file(finding))
+            for one in self._of_file:
+                # A frame cannot be guessed, and what was cut off is nowhere to be found.
+                self._note(files, Done("left", one.name, one.where, one.detail))
             lines = self._report.path.suffix == ".jsonl"
             before = b"" if lines else b"[\n"
             for number, raw in self._stream:
@@ -221,20 +222,20 @@ class _Copy:
             return row
         path, place = row.image, row.image
         faults = self._of_image.get(path, [])
-        for fault in faults:
-            if fault.name == "renamed_image":
-                place = fault.proposal
-                done.append(Done("relinked", fault.name, where, f"{path} -> {place}"))
-                # It may be odd itself, and if so only that is known of it.
-                faults = [Finding(name, place) for name, _ in self._doctor.look(place).faults]
-            elif fault.name not in _REENCODED:
-                raise _Unfixable(fault.name, path)
-        source, place = place, reencoded_path(place) if faults else place
+        names = [fault.name for fault in faults]
+        if "renamed_image" in names:
+            place = faults[0].proposal
+            done.append(Done("relinked", "renamed_image", where, f"{path} -> {place}"))
+            names = [name for name, _ in self._doctor.look(place).faults]
+        for name in names:
+            if name not in _REENCODED:
+                raise _Unfixable(name, path)
+        source, place = place, reencoded_path(place) if names else place
         target = self._out / "images" / place
         if not target.exists():
-            if faults:
+            if names:
                 reencode(self._report.image_root, source, target)
-                done += [Done("reencoded", one.name, source, place) for one in faults]
+                done += [Done("reencoded", name, source, place) for name in names]
             else:
                 link((self._report.image_root / source).resolve(), target)
         return msgspec.structs.replace(row, image=place)
@@ -285,9 +286,3 @@ class _Copy:
                 known: dict[str, Any] = msgspec.json.decode(line)
                 for id in self._renamed.get(known["id"], ()):
                     more.write(encode_row({**known, "id": id}) + b"\n")
-
-
-def _done_to_file(finding: Finding) -> Done:
-    """A frame cannot be guessed and a lost tail not found again; ids are changed row by row."""
-    did = "renumbered" if finding.name == "mixed_ids" else "left"
-    return Done(did, finding.name, finding.where, finding.detail)
