@@ -18,7 +18,7 @@ from genixer.stages import STAGES
 from genixer.store.lock import RunLock
 
 Write = Callable[..., Path]
-VERBS = ("run", "plan", "verify", "export", "list", "report")
+VERBS = ("run", "plan", "verify", "export", "doctor", "list", "report")
 
 
 @pytest.fixture

@@ -206,12 +206,12 @@ def test_a_process_that_dies_is_told(tmp_path: Path, monkeypatch) -> None:
         list(crew.look_at_all(tmp_path, ["a"] * 10, many=5))
 
 
-def test_a_helper_answers_a_line_of_paths_with_a_line(tmp_path: Path, monkeypatch) -> None:
+def test_a_helper_answers_every_second_line_of_the_plan(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "a.png").write_bytes(SOUND["rgb.png"])
-    asked, said = io.BytesIO(b'["a.png","b.png"]\n[]\n'), io.BytesIO()
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(asked))
+    plan, said = tmp_path / "plan", io.BytesIO()
+    plan.write_text('["x"]\n["a.png","b.png"]\n["y"]\n[]\n')
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(said))
-    crew.serve(str(tmp_path))
+    crew.serve(str(tmp_path), str(plan), 1, 2)
     first, second = said.getvalue().splitlines()
     assert first.startswith(b'[[90,60,[]],[0,0,[["missing_image"')
     assert second == b"[]"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 from genixer.data import Box
 from genixer.frames import FRAMES, Frame, box_to_frame, check_frame
@@ -85,6 +87,7 @@ def _contradicts(four: Four, canvas: Canvas) -> bool:
     return max(four) <= 1 and any(not value.is_integer() for value in four)
 
 
+@lru_cache(maxsize=4096)
 def edges(frame: Frame, width: int, height: int) -> Four:
     """Corners of the whole image in `frame`."""
     return box_to_frame(Box(0.0, 0.0, 1.0, 1.0), frame, width, height)
@@ -112,16 +115,19 @@ class FrameTally:
 
     def add(self, boxes: Sequence[Four], width: int, height: int) -> None:
         """Count boxes of an image of `width` x `height` px."""
-        regions = {frame: edges(frame, width, height) for frame in self._fit}
-        declared = regions[self._declared]
+        regions = _regions(self._declared, width, height)
         for four in boxes:
             self._all += 1
-            for frame, region in regions.items():
-                if _fits(four, frame, region):
+            whole = all(value.is_integer() for value in four)
+            for frame, (x0, y0, x1, y1), high_x, high_y, apart in regions:
+                if not (x0 <= four[0] <= four[2] <= x1 and y0 <= four[1] <= four[3] <= y1):
+                    continue
+                if whole or frame not in _WHOLE:
                     self._fit[frame] += 1
-                    reach = max(four[2] / region[2], four[3] / region[3])
-                    self._reach[frame] = max(self._reach[frame], reach)
-                    self._apart[frame] += _smaller(region, declared)
+                    self._apart[frame] += apart
+                    reach = max(four[2] / high_x, four[3] / high_y)
+                    if reach > self._reach[frame]:
+                        self._reach[frame] = reach
 
     def finding(self, where: str) -> Finding | None:
         """What the boxes say against the declared frame, if anything."""
@@ -142,14 +148,27 @@ class FrameTally:
         return None
 
 
-def _fits(four: Four, frame: Frame, region: Four) -> bool:
-    if frame in _WHOLE and not all(value.is_integer() for value in four):
-        return False
-    slack_x, slack_y = (region[2] - region[0]) * 0.005, (region[3] - region[1]) * 0.005
-    return (
-        region[0] - slack_x <= four[0] <= four[2] <= region[2] + slack_x
-        and region[1] - slack_y <= four[1] <= four[3] <= region[3] + slack_y
-    )
+class _Region(NamedTuple):
+    """Where boxes of an image lie in one frame, a little more than that being allowed."""
+
+    frame: Frame
+    allowed: Four
+    high_x: float
+    high_y: float
+    apart: bool
+    """Whether it lacks a tenth or more of the declared frame's region."""
+
+
+@lru_cache(maxsize=4096)
+def _regions(declared: Frame, width: int, height: int) -> tuple[_Region, ...]:
+    found = []
+    for frame in map(check_frame, FRAMES):
+        low_x, low_y, high_x, high_y = region = edges(frame, width, height)
+        slack_x, slack_y = (high_x - low_x) * 0.005, (high_y - low_y) * 0.005
+        allowed = (low_x - slack_x, low_y - slack_y, high_x + slack_x, high_y + slack_y)
+        apart = _smaller(region, edges(declared, width, height))
+        found.append(_Region(frame, allowed, high_x, high_y, apart))
+    return tuple(found)
 
 
 def _smaller(region: Four, declared: Four) -> bool:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import subprocess  # nosec B404
 import sys
-from collections import deque
+import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -22,8 +22,8 @@ from genixer.sources.doctor.images import Health, ImageDoctor
 
 __all__ = ["look_at_all", "serve"]
 
-MANY = 8192
-"""Images from which on it pays to start processes."""
+MANY = 1 << 15
+"""Images from which on it pays to start processes: they take as long to start as ten thousand."""
 _CHUNK = 256
 
 
@@ -33,66 +33,45 @@ def look_at_all(root: Path, paths: Iterable[str], many: int = MANY) -> Iterator[
     first = list(islice(rest, many))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     if len(first) < many or cores == 1:
-        yield from ImageDoctor(root).look_at(first)
-        yield from ImageDoctor(root).look_at(rest)
+        yield from ImageDoctor(root).look_at(chain(first, rest))
         return
-    helpers = [_Helper(root) for _ in range(cores)]
-    try:
-        yield from _in_turn(helpers, _chunks(first, rest))
-    finally:
-        for helper in helpers:
-            helper.close()
+    with tempfile.NamedTemporaryFile() as plan:
+        chunks = _write_plan(plan, chain(first, rest))
+        helpers = [_Helper(root, plan.name, turn, cores) for turn in range(cores)]
+        try:
+            for chunk in range(chunks):
+                yield from helpers[chunk % cores].receive()
+        finally:
+            for helper in helpers:
+                helper.close()
 
 
-def _chunks(first: list[str], rest: Iterator[str]) -> Iterator[list[str]]:
-    for start in range(0, len(first), _CHUNK):
-        yield first[start : start + _CHUNK]
-    while chunk := list(islice(rest, _CHUNK)):
-        yield chunk
-
-
-def _in_turn(helpers: list[_Helper], chunks: Iterator[list[str]]) -> Iterator[Health]:
-    """Chunks go round; a helper gets its next when its last has come back, in order."""
-    waiting: deque[_Helper] = deque()
-    for helper, chunk in zip(helpers, chunks):  # noqa: B905  (there may be fewer chunks)
-        helper.send(chunk)
-        waiting.append(helper)
-    while waiting:
-        helper = waiting.popleft()
-        found = helper.receive()
-        chunk = next(chunks, [])
-        if chunk:
-            helper.send(chunk)
-            waiting.append(helper)
-        yield from found
+def _write_plan(plan: IO[bytes], paths: Iterator[str]) -> int:
+    """A line of paths for each chunk; says how many there are."""
+    chunks = 0
+    while chunk := list(islice(paths, _CHUNK)):
+        plan.write(msgspec.json.encode(chunk) + b"\n")
+        chunks += 1
+    plan.flush()
+    return chunks
 
 
 class _Helper:
-    """The parent's end of one process; lines of JSON go both ways."""
+    """The parent's end of one process, which waits when its answers are not read."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, plan: str, turn: int, of: int) -> None:
+        arguments = (str(root.resolve()), plan, turn, of)
         code = (
             f"import sys; sys.path[:] = {sys.path!r}; "
-            f"from genixer.sources.doctor.crew import serve; serve({str(root.resolve())!r})"
+            f"from genixer.sources.doctor.crew import serve; serve(*{arguments!r})"
         )
-        # Our own interpreter and code, no shell.
+        # Our own interpreter and code, no shell. Ctrl-C is the parent's business.
         self._process = subprocess.Popen(  # nosec B603
-            [sys.executable, "-c", code],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is the parent's business
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True
         )
-
-    def send(self, paths: list[str]) -> None:
-        """Hand over paths to look at; a dead process shows when the answer is awaited."""
-        if self._process.stdin is None:
-            return
-        with suppress(OSError):
-            self._process.stdin.write(msgspec.json.encode(paths) + b"\n")
-            self._process.stdin.flush()
 
     def receive(self) -> list[Health]:
-        """What was found; raises `StoreError` when the process is gone."""
+        """What was found in its next chunk; raises `StoreError` when the process is gone."""
         line = self._process.stdout.readline() if self._process.stdout else b""
         if not line.endswith(b"\n"):
             raise StoreError(
@@ -107,10 +86,14 @@ class _Helper:
         self._process.communicate()
 
 
-def serve(root: str) -> None:
-    """Life of a helper: look at a line of paths, answer, until the parent closes the pipe."""
+def serve(root: str, plan: str, turn: int, of: int) -> None:
+    """Life of a helper: every `of`-th line of the plan, from line `turn` on, and its answer.
+
+    Without a parent that reads, the next answer ends it.
+    """
     doctor = ImageDoctor(Path(root))
-    for line in sys.stdin.buffer:
-        found = list(doctor.look_at(msgspec.json.decode(line, type=list[str])))
-        sys.stdout.buffer.write(msgspec.json.encode(found) + b"\n")
-        sys.stdout.buffer.flush()
+    with Path(plan).open("rb") as lines:
+        for line in islice(lines, turn, None, of):
+            found = list(doctor.look_at(msgspec.json.decode(line, type=list[str])))
+            sys.stdout.buffer.write(msgspec.json.encode(found) + b"\n")
+            sys.stdout.buffer.flush()

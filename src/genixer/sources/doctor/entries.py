@@ -103,7 +103,8 @@ _OPENING, _CLOSING = b"[{", b"]}"
 
 
 def _expect_nothing(rest: bytes, file: BinaryIO) -> None:
-    while rest:
-        if rest.strip():
-            raise EntryError("truncated_file", "there is text after the list")
+    while not rest.strip():
         rest = file.read(_BLOCK)
+        if not rest:
+            return
+    raise EntryError("truncated_file", "there is text after the list")
