@@ -18,7 +18,18 @@ from genixer.stages import STAGES
 from genixer.store.lock import RunLock
 
 Write = Callable[..., Path]
-VERBS = ("run", "plan", "verify", "export", "doctor", "list", "report")
+VERBS = (
+    "run",
+    "plan",
+    "collect",
+    "instruct",
+    "mix",
+    "verify",
+    "export",
+    "doctor",
+    "list",
+    "report",
+)
 
 
 @pytest.fixture

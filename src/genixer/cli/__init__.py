@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from genixer import __version__
+from genixer.cli.datasets import doctor
+from genixer.cli.steps import collect, instruct, mix
+from genixer.cli.terminal import Json, Limit, print_json, progress_here
 from genixer.errors import GenixerError
-
-if TYPE_CHECKING:
-    from genixer.pipeline.progress import Progress
 
 __all__ = ["app", "main"]
 
@@ -46,12 +45,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Laid over the config: steps.mix.with.size=100"),
 ]
-Limit = Annotated[
-    int | None,
-    typer.Option(min=1, help="At most this many items a step, in a run folder of its own."),
-]
 Out = Annotated[str | None, typer.Option(help="Run folder; runs/<name> by default.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def _version(wanted: bool) -> None:
@@ -97,7 +91,7 @@ def run(
     from genixer.pipeline.run import run as run_config
 
     try:
-        with _progress() as progress:
+        with progress_here() as progress:
             result = run_config(
                 config,
                 overrides or (),
@@ -113,7 +107,7 @@ def run(
         raise typer.Exit(130) from None
     if as_json:
         steps = {name: one.counts.as_mapping() for name, one in result.manifests.items()}
-        _print_json({"run": str(result.folder), "worked": list(result.worked), "steps": steps})
+        print_json({"run": str(result.folder), "worked": list(result.worked), "steps": steps})
         return
     if not result.worked:
         typer.echo(f"nothing to do: {len(result.manifests)} steps complete")
@@ -136,6 +130,19 @@ def plan(
     _print_plan(config, overrides, out, limit, as_json)
 
 
+app.command(
+    epilog="Example: genixer collect images=photos "
+    "'sources=[{name: pope, questions: pope.jsonl}]' --out runs/pope"
+)(collect)
+app.command(
+    epilog="Example: genixer instruct 'purpose=[generator]' --from runs/pope/collect --out runs/sft"
+)(instruct)
+app.command(
+    epilog="Example: genixer mix arm=kept --from base=runs/demo/collect "
+    "--from synthetic=runs/demo/dedup --out runs/mix"
+)(mix)
+
+
 @app.command(epilog="Example: genixer verify runs/demo")
 def verify(
     run: Annotated[str, typer.Argument(help="Run folder.")],
@@ -146,7 +153,7 @@ def verify(
 
     report = verify_run(run)
     if as_json:
-        _print_json(report.as_mapping())
+        print_json(report.as_mapping())
     else:
         typer.echo(report.table)
     error = report.error()
@@ -180,50 +187,12 @@ def export(
     own = dict(map(parse_override, settings or ()))
     counts = export_samples(source, out, format=format, step=step, images=images, settings=own)
     if as_json:
-        _print_json({"out": out, "counts": counts})
+        print_json({"out": out, "counts": counts})
     else:
         typer.echo(f"{out}: " + ", ".join(f"{n} {what}" for what, n in counts.items()))
 
 
-@app.command(epilog="Example: genixer doctor demo.json --images photos --fix repaired")
-def doctor(
-    path: Annotated[
-        str, typer.Argument(help="File of rows, folder of a step, or folder of images.")
-    ],
-    images: Annotated[
-        str | None, typer.Option(help="Image root; the file's folder by default.")
-    ] = None,
-    format: Annotated[
-        str | None, typer.Option(help="Layout of the rows; told from the first one by default.")
-    ] = None,
-    frame: Annotated[
-        str | None, typer.Option(help="Frame of the boxes in text; the format's by default.")
-    ] = None,
-    decimals: Annotated[
-        int | None, typer.Option(min=0, max=6, help="Decimals of these boxes.")
-    ] = None,
-    fix: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Write a repaired copy into this new folder.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Audit images and rows before anyone trains on them; exit code 3 when there are errors."""
-    from genixer.pipeline.doctor import audit, error_of, json_report, repair, table
-
-    report = audit(path, images=images, format=format, frame=frame, decimals=decimals)
-    fixed = None if fix is None else repair(report, fix)
-    if as_json:
-        for piece in json_report(report, fixed):
-            typer.echo(piece, nl=False)
-        typer.echo()
-    else:
-        typer.echo(table(report))
-        if fixed is not None:
-            done = ", ".join(f"{count} {what}" for what, count in sorted(fixed.items()))
-            typer.echo(f"\n{fix}: {done or 'a copy, with nothing to repair'}")
-    error = error_of(report)
-    if error is not None:
-        raise error
+app.command(epilog="Example: genixer doctor demo.json --images photos --fix repaired")(doctor)
 
 
 @app.command("list", epilog="Example: genixer list tasks")
@@ -243,7 +212,7 @@ def list_(
 
     plugins = list_plugins(kind)
     if as_json:
-        _print_json(plugins)
+        print_json(plugins)
         return
     columns = ["name", "about"]
     columns += [key for key in ("licence", "capability") if any(one[key] for one in plugins)]
@@ -257,7 +226,7 @@ def report(
     """Make the report page of a run again."""
     from genixer.pipeline.api import build_report
 
-    with _progress() as progress:
+    with progress_here() as progress:
         typer.echo(build_report(run, progress=progress).summary)
 
 
@@ -282,27 +251,6 @@ def _terminate(*_: object) -> NoReturn:
     raise SystemExit(143)
 
 
-def _progress() -> Progress:
-    from genixer.pipeline.progress import LineProgress, TerminalProgress
-
-    if not sys.stderr.isatty():
-        return LineProgress()
-    from rich.console import Console
-    from rich.highlighter import NullHighlighter
-    from rich.logging import RichHandler
-
-    console = Console(stderr=True)
-    handler = RichHandler(
-        console=console,
-        show_time=False,
-        show_level=False,
-        show_path=False,
-        highlighter=NullHighlighter(),
-    )
-    logging.getLogger().handlers[:] = [handler]
-    return TerminalProgress(console)
-
-
 def _print_plan(
     config: str, overrides: list[str] | None, out: str | None, limit: int | None, as_json: bool
 ) -> None:
@@ -311,7 +259,7 @@ def _print_plan(
 
     report = plan_config(config, overrides or (), out=out, limit=limit)
     if as_json:
-        _print_json(report.as_mapping())
+        print_json(report.as_mapping())
         return
     header = ["step", "stage", "status", "items", "kept", "tokens", "seconds", "MB"]
     rows = [
@@ -330,11 +278,3 @@ def _print_plan(
     total = sum(one.seconds for one in report.steps)
     typer.echo(text_table(header, rows, right=range(3, 8)))
     typer.echo(f"\n{report.run}: {len(rows)} steps, about {total:.0f} s of work left")
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=1, sort_keys=True))
-
-
-if __name__ == "__main__":
-    main()
