@@ -7,7 +7,7 @@ ten-line script without a `__main__` guard would start itself over.
 from __future__ import annotations
 
 import os
-import subprocess  # nosec B404
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator

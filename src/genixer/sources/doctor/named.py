@@ -15,11 +15,11 @@ from genixer.sources.doctor.rows import hash_of
 
 __all__ = ["ImageTable", "Named", "spool"]
 
-_IN_MEMORY = 1 << 25
+_IN_MEMORY = 1 << 23
 
 
 def spool() -> tempfile.SpooledTemporaryFile[bytes]:
-    """A file for lines that are read again soon; on disk from 32 MB on."""
+    """A file for lines that are read again soon; on disk from 8 MB on."""
     return tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)
 
 
@@ -33,7 +33,7 @@ class Named(NamedTuple):
 
 
 class ImageTable(AbstractContextManager["ImageTable"]):
-    """Paths go to disk; memory holds 8 bytes a row and 16 an image.
+    """Paths go to disk; memory holds their hashes and sizes.
 
     Add all paths, then `settle`, then look at them one by one and note what they are.
     """
