@@ -19,7 +19,19 @@ from genixer.store.lock import RunLock
 
 Write = Callable[..., Path]
 FIXTURES = Path(__file__).parent / "fixtures"
-VERBS = ("run", "plan", "verify", "export", "import", "list", "report")
+VERBS = (
+    "run",
+    "plan",
+    "collect",
+    "instruct",
+    "mix",
+    "verify",
+    "export",
+    "import",
+    "doctor",
+    "list",
+    "report",
+)
 
 
 @pytest.fixture

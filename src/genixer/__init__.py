@@ -10,26 +10,31 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from genixer.pipeline.api import build_report, export, import_samples, list_plugins, plan
+    from genixer.pipeline.doctor import audit, repair
     from genixer.pipeline.run import run
     from genixer.pipeline.verify import verify
 
 __all__ = [
     "__version__",
+    "audit",
     "build_report",
     "export",
     "import_samples",
     "list_plugins",
     "plan",
+    "repair",
     "run",
     "verify",
 ]
 
 _HOMES = {
+    "audit": "genixer.pipeline.doctor",
     "build_report": "genixer.pipeline.api",
     "export": "genixer.pipeline.api",
     "import_samples": "genixer.pipeline.api",
     "list_plugins": "genixer.pipeline.api",
     "plan": "genixer.pipeline.api",
+    "repair": "genixer.pipeline.doctor",
     "run": "genixer.pipeline.run",
     "verify": "genixer.pipeline.verify",
 }

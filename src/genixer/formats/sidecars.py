@@ -23,11 +23,15 @@ __all__ = ["Provenance", "ProvenanceFile", "Sidecars", "provenance_path", "whole
 
 
 class Provenance(msgspec.Struct, frozen=True):
-    """Where one exported row comes from; `id` is the sample's and the row's."""
+    """Where one exported row comes from; `id` is the sample's and the row's.
+
+    `sha256` is the image's, so that it is found again under another name.
+    """
 
     id: str
     task: str
     origin: Origin
+    sha256: str = ""
 
 
 def provenance_path(out: Path) -> Path:
@@ -71,7 +75,8 @@ class Sidecars:
 
     def add(self, sample: Sample) -> None:
         """Note one written sample."""
-        self._file.write(encode_row(Provenance(sample.id, sample.task, sample.origin)) + b"\n")
+        row = Provenance(sample.id, sample.task, sample.origin, sample.image.sha256)
+        self._file.write(encode_row(row) + b"\n")
         origin = sample.origin
         self._sources[origin.source, origin.licence, origin.generator] += 1
 

@@ -157,7 +157,7 @@ def export(
     else:
         folder = _step_to_export(place, step)
         samples = open_step(folder).rows(Sample)
-        root = Path(images) if images is not None else _image_root(folder.parent)
+        root = Path(images) if images is not None else image_root(folder.parent)
     permit = Permit(use)
     done = writer.write(permit.of(samples), Path(out), root)
     for line in permit.unknown():
@@ -239,7 +239,8 @@ def _keeps_samples(step: StoredStep) -> bool:
         return False
 
 
-def _image_root(run: Path) -> Path:
+def image_root(run: Path) -> Path:
+    """Folder that the image paths in a run's rows are relative to."""
     known = read_run(run)
     images = str(known.config.get("images", ".")) if known else "."
     if not images.startswith("@"):

@@ -24,7 +24,7 @@ from genixer.store.lock import RunLock
 from genixer.store.manifest import Manifest, read_manifest
 from genixer.store.reader import open_step
 
-__all__ = ["RunResult", "execute", "move_aside", "run", "run_folder"]
+__all__ = ["RunResult", "execute", "move_aside", "run", "run_folder", "take_over"]
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def run(
     folder = run_folder(loaded, out, limit)
     plan = make_plan(loaded, folder if new_run is None else Path(new_run), limit)
     if new_run is not None:
-        _take_over(folder, loaded, plan)
+        take_over(folder, loaded, plan)
     if workers is None:
         asked = environment_workers()
         workers = loaded.workers if asked is None else asked
@@ -189,8 +189,8 @@ def _claim(run: Path) -> None:
 _OURS = (".lock", ".run.json.tmp", "external.json", ".external.json.tmp")
 
 
-def _take_over(old: Path, config: RunConfig, plan: Plan) -> None:
-    """Link every finished step of `old` that is unchanged into the plan's folder."""
+def take_over(old: Path, config: RunConfig, plan: Plan) -> None:
+    """Link every finished step of `old` that is unchanged into the folder of `plan`."""
     if old.resolve() == plan.run.resolve():
         raise ConfigError(f"--new-run {plan.run}: this is the old run folder; name another one")
     if read_run(old) is None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from genixer import __version__
+from genixer.cli.datasets import doctor
+from genixer.cli.exchange import export, import_
+from genixer.cli.steps import collect, instruct, mix
+from genixer.cli.terminal import Json, Limit, print_json, progress_here
 from genixer.errors import GenixerError
-
-if TYPE_CHECKING:
-    from genixer.pipeline.progress import Progress
 
 __all__ = ["app", "main"]
 
@@ -46,12 +46,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Laid over the config: steps.mix.with.size=100"),
 ]
-Limit = Annotated[
-    int | None,
-    typer.Option(min=1, help="At most this many items a step, in a run folder of its own."),
-]
 Out = Annotated[str | None, typer.Option(help="Run folder; runs/<name> by default.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def _version(wanted: bool) -> None:
@@ -97,7 +92,7 @@ def run(
     from genixer.pipeline.run import run as run_config
 
     try:
-        with _progress() as progress:
+        with progress_here() as progress:
             result = run_config(
                 config,
                 overrides or (),
@@ -113,7 +108,7 @@ def run(
         raise typer.Exit(130) from None
     if as_json:
         steps = {name: one.counts.as_mapping() for name, one in result.manifests.items()}
-        _print_json({"run": str(result.folder), "worked": list(result.worked), "steps": steps})
+        print_json({"run": str(result.folder), "worked": list(result.worked), "steps": steps})
         return
     if not result.worked:
         typer.echo(f"nothing to do: {len(result.manifests)} steps complete")
@@ -136,6 +131,19 @@ def plan(
     _print_plan(config, overrides, out, limit, as_json)
 
 
+app.command(
+    epilog="Example: genixer collect images=photos "
+    "'sources=[{name: pope, questions: pope.jsonl}]' --out runs/pope"
+)(collect)
+app.command(
+    epilog="Example: genixer instruct 'purpose=[generator]' --from runs/pope/collect --out runs/sft"
+)(instruct)
+app.command(
+    epilog="Example: genixer mix arm=kept --from base=runs/demo/collect "
+    "--from synthetic=runs/demo/dedup --out runs/mix"
+)(mix)
+
+
 @app.command(epilog="Example: genixer verify runs/demo")
 def verify(
     run: Annotated[str, typer.Argument(help="Run folder.")],
@@ -146,7 +154,7 @@ def verify(
 
     report = verify_run(run)
     if as_json:
-        _print_json(report.as_mapping())
+        print_json(report.as_mapping())
     else:
         typer.echo(report.table)
     error = report.error()
@@ -156,96 +164,11 @@ def verify(
         typer.echo(f"{report.run}: {len(report.manifests)} steps verified, every byte as committed")
 
 
-@app.command(epilog="Example: genixer export runs/demo --format llava --out demo.json")
-def export(
-    source: Annotated[
-        str, typer.Argument(metavar="RUN_OR_SHARDS", help="Run, step folder, or file of rows.")
-    ],
-    out: Annotated[str, typer.Option(help="Where to write.")],
-    settings: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="The format's own settings: frame=unit"),
-    ] = None,
-    format: Annotated[str, typer.Option(help="One of `genixer list formats`.")] = "llava",
-    step: Annotated[
-        str | None, typer.Option(help="Step of the run; the last one that kept samples by default.")
-    ] = None,
-    images: Annotated[str | None, typer.Option(help="Image root; a run knows its own.")] = None,
-    use: Annotated[
-        Literal["research", "commercial"],
-        typer.Option(help="What the file is for; rows whose licence forbids it are refused."),
-    ] = "research",
-    allow_loss: Annotated[
-        bool, typer.Option("--allow-loss", help="Leave out rows that the format cannot carry.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Write samples in a published format; nothing is written when something would be lost."""
-    from genixer.config import parse_override
-    from genixer.pipeline.api import export as export_samples
-
-    own = dict(map(parse_override, settings or ()))
-    done = export_samples(
-        source,
-        out,
-        format=format,
-        step=step,
-        images=images,
-        settings=own,
-        use=use,
-        allow_loss=allow_loss,
-    )
-    if as_json:
-        _print_json({"out": out, "counts": done, "rounding": done.rounding.as_mapping()})
-        return
-    typer.echo(f"{out}: " + ", ".join(f"{n} {what}" for what, n in done.items()))
-    if done.rounding.seen:
-        typer.echo(str(done.rounding))
-
-
-@app.command(
+app.command(epilog="Example: genixer export runs/demo --format llava --out demo.json")(export)
+app.command(
     "import", epilog="Example: genixer import set.json --format llava --images coco --out runs/set"
-)
-def import_(
-    path: Annotated[str, typer.Argument(help="The file, or folder, to bring in.")],
-    out: Annotated[str, typer.Option(help="Run folder to make of it.")],
-    images: Annotated[str, typer.Option(help="Image root that its paths are relative to.")],
-    settings: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="The format's own settings: frame=unit"),
-    ] = None,
-    format: Annotated[str, typer.Option(help="One of `genixer list formats`.")] = "llava",
-    allow_loss: Annotated[
-        bool,
-        typer.Option("--allow-loss", help="Keep rows of which not everything can be kept, too."),
-    ] = False,
-    limit: Limit = None,
-    workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0 works in this one.")] = 1,
-    as_json: Json = False,
-) -> None:
-    """Bring a file of a published format in, as a run that `verify` checks and steps can read."""
-    from genixer.config import parse_override
-    from genixer.pipeline.api import import_samples
-
-    with _progress() as progress:
-        result = import_samples(
-            path,
-            out,
-            format=format,
-            images=images,
-            settings=dict(map(parse_override, settings or ())),
-            allow_loss=allow_loss,
-            limit=limit,
-            workers=workers,
-            progress=progress,
-        )
-    counts = result.manifests["import"].counts
-    if as_json:
-        _print_json({"run": str(result.folder), "counts": counts.as_mapping()})
-        return
-    typer.echo(result.table)
-    for reason, count in counts.quarantined.items():
-        typer.echo(f"quarantined: {count} {reason}")
+)(import_)
+app.command(epilog="Example: genixer doctor demo.json --images photos --fix repaired")(doctor)
 
 
 @app.command("list", epilog="Example: genixer list tasks")
@@ -265,7 +188,7 @@ def list_(
 
     plugins = list_plugins(kind)
     if as_json:
-        _print_json(plugins)
+        print_json(plugins)
         return
     columns = ["name", "about"]
     columns += [key for key in ("licence", "capability") if any(one[key] for one in plugins)]
@@ -279,7 +202,7 @@ def report(
     """Make the report page of a run again."""
     from genixer.pipeline.api import build_report
 
-    with _progress() as progress:
+    with progress_here() as progress:
         typer.echo(build_report(run, progress=progress).summary)
 
 
@@ -304,27 +227,6 @@ def _terminate(*_: object) -> NoReturn:
     raise SystemExit(143)
 
 
-def _progress() -> Progress:
-    from genixer.pipeline.progress import LineProgress, TerminalProgress
-
-    if not sys.stderr.isatty():
-        return LineProgress()
-    from rich.console import Console
-    from rich.highlighter import NullHighlighter
-    from rich.logging import RichHandler
-
-    console = Console(stderr=True)
-    handler = RichHandler(
-        console=console,
-        show_time=False,
-        show_level=False,
-        show_path=False,
-        highlighter=NullHighlighter(),
-    )
-    logging.getLogger().handlers[:] = [handler]
-    return TerminalProgress(console)
-
-
 def _print_plan(
     config: str, overrides: list[str] | None, out: str | None, limit: int | None, as_json: bool
 ) -> None:
@@ -333,7 +235,7 @@ def _print_plan(
 
     report = plan_config(config, overrides or (), out=out, limit=limit)
     if as_json:
-        _print_json(report.as_mapping())
+        print_json(report.as_mapping())
         return
     header = ["step", "stage", "status", "items", "kept", "tokens", "seconds", "MB"]
     rows = [
@@ -356,11 +258,3 @@ def _print_plan(
     for path in report.missing:
         typer.echo(f"not there yet: {path}")
     typer.echo(f"\n{report.run}: {len(rows)} steps, about {total:.0f} s of work left")
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=1, sort_keys=True))
-
-
-if __name__ == "__main__":
-    main()

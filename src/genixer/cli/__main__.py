@@ -1,0 +1,5 @@
+"""`python -m genixer.cli` is the same as `genixer`."""
+
+from genixer.cli import main
+
+main()
