@@ -20,8 +20,12 @@ class Bench:
         self.home = home
 
     def start(self, *words: object, **options: object) -> "subprocess.Popen[str]":
-        """`genixer` with these words, as the leader of a process group."""
-        code = "from genixer.cli import main; main()"
+        """`genixer` with these words, as the leader of a process group.
+
+        Ctrl-C counts there even where whoever started the tests has told it to be ignored (`nohup`).
+        """
+        code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        code += "from genixer.cli import main; main()"
         return subprocess.Popen(
             [sys.executable, "-c", code, *map(str, words)],
             cwd=self.home,
