@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import msgspec
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 from genixer.data import Box, Point
 from genixer.errors import FrameError
@@ -13,13 +14,20 @@ from genixer.store.entries import EntryError
 __all__ = ["Grid"]
 
 
-class Grid(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Grid:
     """The points of a `frame` that have `decimals`, on an image of `width` x `height` px."""
 
     frame: Frame
     decimals: int
     width: int
     height: int
+
+    @staticmethod
+    @lru_cache(maxsize=1024)
+    def of(frame: Frame, decimals: int, width: int, height: int) -> Grid:
+        """The grid of an image of that size, made once for many rows."""
+        return Grid(frame, decimals, width, height)
 
     def box(self, box: Box, tally: Tally) -> tuple[float, ...]:
         """Corners of the nearest box on the grid; how far they went goes to `tally`."""
@@ -32,14 +40,18 @@ class Grid(msgspec.Struct, frozen=True):
         return self._rounded(framed, tally)
 
     def _rounded(self, framed: tuple[float, ...], tally: Tally) -> tuple[float, ...]:
-        near = tuple(round(value, self.decimals) for value in framed)
-        scale = box_to_frame(Box(0.0, 0.0, 1.0, 1.0), self.frame, self.width, self.height)
-        across, down = scale[2] - scale[0], scale[3] - scale[1]
-        x = max(abs(one - other) for one, other in zip(near[::2], framed[::2], strict=True))
-        y = max(abs(one - other) for one, other in zip(near[1::2], framed[1::2], strict=True))
-        x, y = x / across, y / down
+        near = tuple([round(value, self.decimals) for value in framed])
+        across, down = self._scale
+        x = max(abs(near[0] - framed[0]), abs(near[-2] - framed[-2])) / across
+        y = max(abs(near[1] - framed[1]), abs(near[-1] - framed[-1])) / down
         tally.placed(max(x * self.width, y * self.height), max(x, y))
         return near
+
+    @cached_property
+    def _scale(self) -> tuple[float, float]:
+        """Width and height of the image in the frame's own unit."""
+        whole = box_to_frame(Box(0.0, 0.0, 1.0, 1.0), self.frame, self.width, self.height)
+        return whole[2] - whole[0], whole[3] - whole[1]
 
     def numbers(self, values: tuple[float, ...]) -> list[int | float]:
         """Rounded coordinates as JSON shows them: whole numbers where there are no decimals."""

@@ -68,7 +68,7 @@ class PaliGemmaFormat(ConversationFormat):
         """Row of a sample."""
         if len(sample.turns) > 2:
             raise CannotEncodeError("several_pairs", f"{len(sample.turns) // 2} pairs")
-        grid = Grid(self.settings.frame, 0, sample.image.width, sample.image.height)
+        grid = Grid.of(self.settings.frame, 0, sample.image.width, sample.image.height)
         prefix, suffix = (_text(turn, grid, tally) for turn in sample.turns)
         return {"id": sample.id, "image": self.path(sample), "prefix": prefix, "suffix": suffix}
 
@@ -82,7 +82,7 @@ class PaliGemmaFormat(ConversationFormat):
         Reasons: `bad_box` (tokens that spell no box, masks among them), `box_outside`,
         `box_inverted`, `image_mark`.
         """
-        grid = Grid(self.settings.frame, 0, image.width, image.height)
+        grid = Grid.of(self.settings.frame, 0, image.width, image.height)
         return _turn("user", row.prefix, grid), _turn("assistant", row.suffix, grid)
 
 

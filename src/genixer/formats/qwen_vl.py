@@ -100,7 +100,7 @@ class QwenVlFormat(ConversationFormat):
         path = self.path(sample)
         if "</img>" in path or "\n" in path:
             raise CannotEncodeError("qwen_mark", path)
-        grid = Grid(self.settings.frame, 0, sample.image.width, sample.image.height)
+        grid = Grid.of(self.settings.frame, 0, sample.image.width, sample.image.height)
         listed = sample.task == "dense_caption"
         said = [
             {"from": turn.role, "value": self._text(turn, listed, grid, tally)}
@@ -123,7 +123,7 @@ class QwenVlFormat(ConversationFormat):
         `image_mark`; with `strict` also `loose_ref` (a name outside a list: where it ends is lost).
         """
         check_pairs([said.speaker for said in row.conversations], *_ROLES)
-        grid = Grid(self.settings.frame, 0, image.width, image.height)
+        grid = Grid.of(self.settings.frame, 0, image.width, image.height)
         texts = [said.value for said in row.conversations]
         texts[0] = _PICTURE.sub("", texts[0], count=1)
         return [self._turn(_ROLES[at % 2], text, grid) for at, text in enumerate(texts)]

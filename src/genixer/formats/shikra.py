@@ -82,7 +82,7 @@ class ShikraFormat(ConversationFormat):
     def row(self, sample: Sample, tally: Tally) -> dict[str, Any]:
         """Row of a sample."""
         image = sample.image
-        grid = Grid("pixel", self.settings.decimals, image.width, image.height)
+        grid = Grid.of("pixel", self.settings.decimals, image.width, image.height)
         boxes, points, said = list[list[float]](), list[list[float]](), []
         for speaker, turn in zip(_SPEAKERS * (len(sample.turns) // 2), sample.turns, strict=True):
             pieces, places = take_apart(turn, touching=False)
@@ -119,7 +119,7 @@ class ShikraFormat(ConversationFormat):
         `box_outside`, `box_inverted`, `point_outside`, `image_mark`, `shikra_mark`.
         """
         check_pairs([said.speaker for said in row.conversations], *_SPEAKERS)
-        grid = Grid("pixel", 0, image.width, image.height)
+        grid = Grid.of("pixel", 0, image.width, image.height)
         target = row.target or _Target()
         return [
             _turn(

@@ -87,7 +87,7 @@ class SwiftFormat(ConversationFormat):
     def row(self, sample: Sample, tally: Tally) -> dict[str, Any]:
         """Row of a sample."""
         frame, decimals = self.settings.frame, self.settings.decimals
-        grid = Grid(frame, decimals, sample.image.width, sample.image.height)
+        grid = Grid.of(frame, decimals, sample.image.width, sample.image.height)
         said, names, numbers = [], list[str](), list[list[float]]()
         for turn in sample.turns:
             pieces, places = take_apart(turn, touching=True)
@@ -118,7 +118,7 @@ class SwiftFormat(ConversationFormat):
         objects = row.objects or _Objects()
         if any(objects.image_id):
             raise EntryError("other_image", f"image_id {objects.image_id}"[:200])
-        grid = Grid(_FRAMES[objects.bbox_type], 0, image.width, image.height)
+        grid = Grid.of(_FRAMES[objects.bbox_type], 0, image.width, image.height)
         stock = _Stock(iter(objects.ref), iter(objects.bbox), grid)
         texts = [message.content for message in row.messages]
         texts[0] = unmarked(texts[0])

@@ -35,16 +35,23 @@ def write_texts(
     turns: Sequence[Turn], image: ImageRef, at: TextSettings, tally: Tally
 ) -> list[str]:
     """Words of `turns` with coordinates written out; raises `CannotEncodeError`."""
-    canvas = Canvas(at.frame, at.decimals, image.width, image.height)
-    texts = [write_turn(turn, canvas) for turn in turns]
+    texts = []
     for turn in turns:
-        if turn.boxes or turn.points:
-            grid = Grid(at.frame, at.decimals, image.width, image.height)
-            for box in turn.boxes:
-                grid.box(box, tally)
-            for point in turn.points:
-                grid.point(point, tally)
+        if _is_plain(turn.text):
+            texts.append(turn.text)
+            continue
+        texts.append(write_turn(turn, Canvas(at.frame, at.decimals, image.width, image.height)))
+        grid = Grid.of(at.frame, at.decimals, image.width, image.height)
+        for box in turn.boxes:
+            grid.box(box, tally)
+        for point in turn.points:
+            grid.point(point, tally)
     return texts
+
+
+def _is_plain(text: str) -> bool:
+    """Whether `text` has neither marks nor brackets, written out or not: most turns have none."""
+    return "<" not in text and "[" not in text
 
 
 def read_texts(
@@ -53,7 +60,10 @@ def read_texts(
     """Turns that texts spell; raises `EntryError`."""
     canvas = Canvas(at.frame, at.decimals, image.width, image.height)
     try:
-        return tuple(read_turn(role, text, canvas) for role, text in said)
+        return tuple(
+            Turn(role, text) if _is_plain(text) else read_turn(role, text, canvas)
+            for role, text in said
+        )
     except UnreadableError as error:
         raise EntryError(error.reason, error.detail[:200]) from error
 
