@@ -176,6 +176,7 @@ def test_members_that_break_a_rule_are_quarantined_and_the_next_sample_is_read(
 
 
 FULL = {"width": 64, "height": 48}
+TWICE = [WHERE[0], {"role": "assistant", "content": "[0.1,0.2,0.3,0.4] [0.1,0.2,0.3,0.4]"}]
 
 
 @pytest.mark.parametrize(
@@ -201,6 +202,7 @@ FULL = {"width": 64, "height": 48}
         (row(messages=WHERE, decimals=1, boxes=[[0, 0, 1, 1]]), "boxes_differ"),
         (row(messages=WHERE, decimals=1, boxes=[[0.1, 0.2, 0.3, 0.4]] * 2), "boxes_differ"),
         (row(messages=WHERE, decimals=1, boxes=[[0, 0, 2, 1]]), "bad_box"),
+        (row(messages=TWICE, decimals=1, boxes=[[0.1, 0.2, 0.3, 0.4]]), "boxes_differ"),
         (row(boxes=[[0, 0, 1, 1]]), "boxes_differ"),
         (row(messages=WHERE), "bad_box"),
         (row(origin={"source": "x", "scores": {"a": None}}), "bad_entry"),
