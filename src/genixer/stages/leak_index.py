@@ -137,7 +137,7 @@ class LeakIndexStage(Stage):
             yield _Part(name, min(total, limit or total), source.read, step.images)
         for name, folder in settings.folders.items():
             root = step.resolve(folder)
-            paths = image_paths(root)
+            paths = list(image_paths(root))
             if not paths:
                 raise ConfigError(f"{root}: no pictures for the benchmark {name} are here")
             yield _Part(name, len(paths), _Pictures(root, paths).read, root)
