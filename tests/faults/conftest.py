@@ -22,7 +22,7 @@ class Bench:
     def start(self, *words: object, **options: object) -> "subprocess.Popen[str]":
         """`genixer` with these words, as the leader of a process group.
 
-        Ctrl-C counts there even where whoever started the tests has told it to be ignored (`nohup`).
+        Ctrl-C counts there even where whoever started the tests ignores it (`nohup`).
         """
         code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         code += "from genixer.cli import main; main()"
