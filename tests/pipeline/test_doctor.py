@@ -47,7 +47,7 @@ def row(id: object, image: str = "1.png", **fields: object) -> dict[str, object]
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """A file with two faults, images in a folder of their own."""
-    shutil.copytree(IMAGES, tmp_path / "photos")
+    shutil.copytree(IMAGES, tmp_path / "photos", ignore=shutil.ignore_patterns("train", "val"))
     rows = [row("a"), row("a", "2.png"), row("c", "none.png")]
     alone = [{"from": "human", "value": "Two and two?"}, {"from": "gpt", "value": "Four."}]
     rows.append({"id": "d", "conversations": alone})

@@ -250,6 +250,7 @@ def test_an_index_holds_hashes_of_every_way_to_name_a_benchmark(
 
 
 def test_a_folder_without_pictures_is_a_mistake(index: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "nothing").mkdir()
     with pytest.raises(ConfigError, match="nothing: no pictures for the benchmark mme"):
         index(folders={"mme": str(tmp_path / "nothing")})
 

@@ -246,7 +246,10 @@ def test_training_rows_say_themselves_how_coordinates_stand(tmp_path):
 def test_a_renamed_image_of_ours_is_proposed_even_when_rows_use_it(tmp_path):
     rows = sample("gone.png", "a"), sample("1.png", "b"), sample("2.png", "c", sha256="0" * 64)
     folder = shards(tmp_path / "s", *rows, sample("lost.png", "d", sha256="1" * 64))
-    report = audit(folder, images=IMAGES)
+    (tmp_path / "photos").mkdir()
+    for name in ("1.png", "2.png"):
+        (tmp_path / "photos" / name).write_bytes((IMAGES / name).read_bytes())
+    report = audit(folder, images=tmp_path / "photos")
     assert [(one.name, one.where, one.proposal) for one in report.findings] == [
         ("renamed_image", "gone.png", "1.png"),
         ("missing_image", "lost.png", ""),
