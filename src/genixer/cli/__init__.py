@@ -164,7 +164,7 @@ def verify(
         typer.echo(f"{report.run}: {len(report.manifests)} steps verified, every byte as committed")
 
 
-app.command(epilog="Example: genixer export runs/demo --format llava --out demo.json")(export)
+app.command(epilog="Example: genixer export runs/demo/judge --format llava --out demo.json")(export)
 app.command(
     "import", epilog="Example: genixer import set.json --format llava --images coco --out runs/set"
 )(import_)
