@@ -18,12 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
-from genixer.data import Quarantined
+from genixer.data import Quarantined, Sample
 from genixer.formats.llava import LlavaFormat, LlavaSettings
 
 IMAGES, ROUNDS, MILLIONS = 20, 3, 5_000_000
@@ -59,16 +60,16 @@ def make_array(path: Path, rows: int) -> None:
         out.write("]")
 
 
-def is_sound(one: dict[str, object]) -> bool:
+def is_sound(one: dict[str, Any]) -> bool:
     """What the others are given to check."""
     said = one["conversations"]
-    roles = [turn["from"] for turn in said]  # type: ignore[index, attr-defined]
-    marks = sum(turn["value"].count("<image>") for turn in said)  # type: ignore[index, attr-defined]
+    roles = [turn["from"] for turn in said]
+    marks = sum(turn["value"].count("<image>") for turn in said)
     return bool(one["image"]) and roles == ["human", "gpt"] * (len(roles) // 2) and marks == 1
 
 
 def ours(source: Path, images: Path, place: Path) -> None:
-    def sound(rows):  # type: ignore[no-untyped-def]
+    def sound(rows: Iterable[Sample | Quarantined]) -> Iterator[Sample]:
         for one in rows:
             if isinstance(one, Quarantined):
                 raise SystemExit(f"{one.where}: {one.reason}")
@@ -96,7 +97,7 @@ def with_datatrove(source: Path, images: Path, place: Path) -> None:
     from datatrove.pipeline.readers import JsonlReader
     from datatrove.pipeline.writers import JsonlWriter
 
-    def adapt(reader, data, path, number):  # type: ignore[no-untyped-def]
+    def adapt(reader: Any, data: dict[str, Any], path: str, number: int) -> dict[str, Any]:
         return {"text": data["conversations"][0]["value"], "id": data["id"], "metadata": data}
 
     def check(document: Document) -> bool:

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from genixer.data import Box, ImageRef, Origin, Point, Sample, Turn, encode_row, escape_marks
 from genixer.errors import CannotEncodeError
-from genixer.formats.packed import PackedRow, PackedSettings, decode_packed, pack, place, unpack
+from genixer.formats.packed import PackedRow, PackedSettings, pack, place, unpack
 from genixer.frames import FRAMES
 from genixer.store.entries import EntryError
+from genixer.store.entry_files import decode_entry
 
 IMAGE = ImageRef("a.png", 640, 427, "0" * 64)
 
@@ -49,7 +50,7 @@ def test_what_was_packed_comes_back_equal_whatever_the_frame(pairs, frame, decim
     if refused:
         assert refused == "box_look_alike"
         return
-    again = decode_packed(encode_row(row), PackedRow)
+    again = decode_entry(encode_row(row), PackedRow)
     assert again.stated == IMAGE
     # The row says itself how it is to be read: settings of another frame change nothing.
     assert unpack(again, IMAGE, PackedSettings(frame="per_999", decimals=0), "y") == one

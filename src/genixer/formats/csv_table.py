@@ -23,7 +23,6 @@ from genixer.formats.packed import (
     PackedRow,
     PackedSettings,
     Said,
-    decode_packed,
     one_row,
     pack,
     unpack,
@@ -31,6 +30,7 @@ from genixer.formats.packed import (
 from genixer.formats.sidecars import Sidecars, whole_file
 from genixer.formats.tally import Tally, Written
 from genixer.store.entries import EntryError
+from genixer.store.entry_files import decode_entry
 from genixer.store.images import ImageCatalog
 
 __all__ = ["COLUMNS", "CsvFormat", "CsvSettings", "neutral", "original"]
@@ -212,12 +212,12 @@ def _sample(
 
 def _packed(cells: dict[str, str]) -> PackedRow:
     values: dict[str, Any] = {
-        name: decode_packed(cells[name].encode(), Any) for name in _AS_JSON if cells.get(name)
+        name: decode_entry(cells[name].encode(), Any) for name in _AS_JSON if cells.get(name)
     }
     values |= {name: cells[name] for name in ("task", "image", "sha256") if cells.get(name)}
     values |= {"frame": cells["frame"]} if cells.get("frame") else {}
-    more = decode_packed(cells["more"].encode(), list[Said]) if cells.get("more") else []
-    origin = decode_packed((cells.get("origin") or "{}").encode(), dict[str, Any])
+    more = decode_entry(cells["more"].encode(), list[Said]) if cells.get("more") else []
+    origin = decode_entry((cells.get("origin") or "{}").encode(), dict[str, Any])
     origin |= {name: cells[name] for name in _NAMED if name in cells}
     said = [Said("user", cells["question"]), Said("assistant", cells["answer"]), *more]
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from genixer.errors import ConfigError
-from genixer.formats.packed import decode_packed
+from genixer.store.entry_files import decode_entry
 
 __all__ = ["Elements", "mapped_arrays"]
 
@@ -60,7 +60,7 @@ class Elements:
 
     def read(self, index: int, kind: type[T]) -> T:
         """Element as a `kind`; raises `EntryError` (`not_utf8`, `not_json`, `bad_entry`)."""
-        return decode_packed(self.raw(index), kind)
+        return decode_entry(self.raw(index), kind)
 
 
 def mapped_arrays(path: Path) -> dict[str, Elements]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import TypeAlias
 
-from genixer.data import Box, Point, Role, Turn, split_marks
+from genixer.data import Box, Point, Turn, split_marks
 from genixer.errors import CannotEncodeError
 from genixer.store.entries import EntryError
-from genixer.tasks.grammar import IMAGE_MARK, join_marks
+from genixer.tasks.grammar import IMAGE_MARK, Place, put_together
 
 __all__ = [
     "Place",
@@ -24,8 +23,6 @@ __all__ = [
     "weave",
 ]
 
-Place: TypeAlias = "tuple[Box, ...] | Point"
-"""What stands between two pieces of text: the boxes of one phrase, or a point."""
 
 _NAME = re.compile(r"(?:, )?([^\s,<>](?:[^,<>\n]*[^\s,<>])?) ")
 
@@ -58,28 +55,6 @@ def take_apart(turn: Turn, touching: bool) -> tuple[list[str], list[Place]]:
             at += size
         pieces.append(texts[at])
     return pieces, places
-
-
-def put_together(role: Role, pieces: Sequence[str], places: Sequence[Place]) -> Turn:
-    """Turn of literal pieces and the places between them; the inverse of `take_apart`.
-
-    >>> put_together("user", ["at ", "?"], [(Box(0.0, 0.0, 0.5, 1.0),)]).text
-    'at <box>?'
-    """
-    texts, kinds = [pieces[0]], list[str]()
-    boxes, points, sizes = list[Box](), list[Point](), list[int]()
-    for place, piece in zip(places, pieces[1:], strict=True):
-        if isinstance(place, Point):
-            points.append(place)
-            kinds.append("point")
-        else:
-            boxes += place
-            sizes.append(len(place))
-            kinds += ["box"] * len(place)
-            texts += [""] * (len(place) - 1)
-        texts.append(piece)
-    groups = tuple(sizes) if any(size > 1 for size in sizes) else ()
-    return Turn(role, join_marks(texts, kinds), tuple(boxes), tuple(points), groups)
 
 
 def weave(pieces: Sequence[str], signs: Sequence[str]) -> str:

@@ -34,7 +34,6 @@ __all__ = [
     "PackedSettings",
     "Parcel",
     "Said",
-    "decode_packed",
     "one_row",
     "pack",
     "parcels",
@@ -196,18 +195,6 @@ def _exact(turns: Sequence[Turn], row: PackedRow, canvas: Canvas) -> list[Turn]:
     if boxes or points:
         raise EntryError("boxes_differ", f"{len(boxes) + len(points)} more than the text has")
     return exact
-
-
-def decode_packed(raw: bytes, kind: type[T]) -> T:
-    """JSON of a row as a `kind`; raises `EntryError` (`not_utf8`, `not_json`, `bad_entry`)."""
-    try:
-        return msgspec.json.decode(raw, type=kind)
-    except UnicodeDecodeError as error:
-        raise EntryError("not_utf8", str(error)) from error
-    except (msgspec.ValidationError, DataError) as error:
-        raise EntryError("bad_entry", str(error)) from error
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise EntryError("not_json", str(error)) from error
 
 
 def one_row(where: str, raw: bytes, make: Callable[[], Sample]) -> Sample | Quarantined:

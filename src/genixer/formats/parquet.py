@@ -23,7 +23,6 @@ from genixer.formats.packed import (
     PackedRow,
     PackedSettings,
     Parcel,
-    decode_packed,
     one_row,
     parcels,
     unpack,
@@ -33,6 +32,7 @@ from genixer.formats.pictures import ENDINGS, Unpacked
 from genixer.formats.sidecars import Sidecars, whole_file
 from genixer.formats.tally import Tally, Written
 from genixer.store.entries import EntryError
+from genixer.store.entry_files import decode_entry
 from genixer.store.images import ImageCatalog, header_of
 
 __all__ = ["ParquetFormat", "ParquetSettings", "RowGroups", "TableReader", "rows_in"]
@@ -216,7 +216,7 @@ class TableReader:
     def _sample(self, row: dict[str, Any]) -> Sample:
         data, path = _image_of(row.pop("image", None))
         if "origin" in row:
-            row["origin"] = decode_packed(str(row["origin"]).encode(), Origin)
+            row["origin"] = decode_entry(str(row["origin"]).encode(), Origin)
         try:
             packed = msgspec.convert({**row, "image": path}, PackedRow)
         except (msgspec.ValidationError, DataError) as error:

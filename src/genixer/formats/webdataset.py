@@ -21,7 +21,6 @@ from genixer.formats.folders import whole_folder
 from genixer.formats.packed import (
     PackedRow,
     PackedSettings,
-    decode_packed,
     one_row,
     parcels,
     unpack,
@@ -30,6 +29,7 @@ from genixer.formats.pictures import Picture, Unpacked
 from genixer.formats.sidecars import Sidecars
 from genixer.formats.tally import Tally, Written
 from genixer.formats.tar_samples import TarSample, end_tar, shard_paths, tar_samples, write_member
+from genixer.store.entry_files import decode_entry
 
 __all__ = ["WebDatasetFormat", "WebDatasetSettings"]
 
@@ -166,6 +166,6 @@ class _Reader:
 
     def sample(self, found: TarSample) -> Sample:
         """Sample of one key; raises `EntryError` or `ImageError`."""
-        row = decode_packed(found.text, PackedRow)
+        row = decode_entry(found.text, PackedRow)
         image = self._unpacked.ref(row.image or found.image_name, found.image, row.stated)
         return unpack(row, image, self._settings, "webdataset")

@@ -275,7 +275,7 @@ def decode_entry(raw: bytes | msgspec.Raw, kind: type[T]) -> T:
         return msgspec.json.decode(raw, type=kind)
     except UnicodeDecodeError as error:
         raise EntryError("not_utf8", str(error)) from error
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, DataError) as error:
         raise EntryError("bad_entry", str(error)) from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise EntryError("not_json", str(error)) from error

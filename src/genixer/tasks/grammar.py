@@ -7,6 +7,7 @@ any of this are refused, never repaired, so every text has one reading.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from genixer.data import Box, Point, Role, Turn, escape_marks, split_marks
 from genixer.errors import CannotEncodeError
@@ -26,6 +27,7 @@ __all__ = [
     "ANSWER",
     "IMAGE_MARK",
     "QUESTION",
+    "Place",
     "Rule",
     "UnreadableError",
     "decode_pairs",
@@ -33,6 +35,7 @@ __all__ = [
     "join_marks",
     "literal",
     "looks_like_box",
+    "put_together",
     "read_turn",
     "read_turns",
     "snap",
@@ -41,6 +44,9 @@ __all__ = [
     "write_point",
     "write_turn",
 ]
+
+Place: TypeAlias = "tuple[Box, ...] | Point"
+"""What stands between two pieces of text: the boxes of one phrase, or a point."""
 
 QUESTION = "Question:"
 ANSWER = "Answer:"
@@ -128,26 +134,37 @@ def read_turn(role: Role, text: str, canvas: Canvas) -> Turn:
     if reason:
         raise UnreadableError(reason, text)
     pieces: list[str] = []
-    kinds: list[str] = []
-    boxes: list[Box] = []
-    points: list[Point] = []
-    sizes: list[int] = []
+    places: list[Place] = []
     start = 0
     for match in brackets(text):
         found = read_bracket(match[0], canvas)
+        places.append(found if isinstance(found, Point) else tuple(found))
         pieces.append(text[start : match.start()])
         start = match.end()
-        if isinstance(found, Point):
-            points.append(found)
+    pieces.append(text[start:])
+    return put_together(role, pieces, places)
+
+
+def put_together(role: Role, pieces: Sequence[str], places: Sequence[Place]) -> Turn:
+    """Turn of literal pieces and the places between them; each a point or the boxes of one phrase.
+
+    >>> put_together("user", ["at ", "?"], [(Box(0.0, 0.0, 0.5, 1.0),)]).text
+    'at <box>?'
+    """
+    texts, kinds = [pieces[0]], list[str]()
+    boxes, points, sizes = list[Box](), list[Point](), list[int]()
+    for place, piece in zip(places, pieces[1:], strict=True):
+        if isinstance(place, Point):
+            points.append(place)
             kinds.append("point")
         else:
-            boxes += found
-            sizes.append(len(found))
-            kinds += ["box"] * len(found)
-            pieces += [""] * (len(found) - 1)
-    pieces.append(text[start:])
+            boxes += place
+            sizes.append(len(place))
+            kinds += ["box"] * len(place)
+            texts += [""] * (len(place) - 1)
+        texts.append(piece)
     groups = tuple(sizes) if any(size > 1 for size in sizes) else ()
-    return Turn(role, join_marks(pieces, kinds), tuple(boxes), tuple(points), groups)
+    return Turn(role, join_marks(texts, kinds), tuple(boxes), tuple(points), groups)
 
 
 def encode_pairs(turns: Sequence[Turn], canvas: Canvas, rule: Rule) -> str:

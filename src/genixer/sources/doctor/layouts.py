@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import msgspec
 
 from genixer.data import Sample, SftRow
-from genixer.errors import ConfigError, DataError
+from genixer.errors import ConfigError
 from genixer.frames import Frame
 from genixer.store.entries import EntryError
+from genixer.store.entry_files import decode_entry
 
 __all__ = ["LAYOUTS", "Editable", "Layout", "Row", "decode", "layout_of"]
 
@@ -64,14 +65,10 @@ class Editable(Layout, Protocol):
 def decode(raw: bytes, kind: Any) -> Any:
     """Entry as a `kind`; raises `EntryError` (`not_utf8`, `not_json`, `bad_entry`)."""
     try:
-        raw.decode("utf-8")
-        return msgspec.json.decode(raw, type=kind)
+        raw.decode("utf-8")  # of fields that `kind` does not have, too
     except UnicodeDecodeError as error:
         raise EntryError("not_utf8", str(error)) from error
-    except (msgspec.ValidationError, DataError) as error:
-        raise EntryError("bad_entry", str(error)) from error
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise EntryError("not_json", str(error)) from error
+    return decode_entry(raw, kind)
 
 
 class _Said(msgspec.Struct):
