@@ -59,10 +59,10 @@ class MixStage(Stage):
     """Base samples (role `base`), then synthetic ones; every candidate is a work item.
 
     Rejects `not_drawn`, `no_true_answer` (arm `truth`: role `truth` has no sample with this parent)
-    and `no_other_answer` (arm `shuffled`: the only sample of its form, or turns that are no pairs). In `shuffled` no sample
-    keeps its own answer, but it may get an equal one: answers keep their frequencies and say
-    nothing about the image, which is what a control needs. Were equal answers kept apart, yes and
-    no would be exactly swapped.
+    and `no_other_answer` (arm `shuffled`: the only sample of its form, or turns that are no pairs).
+    In `shuffled` no sample keeps its own answer, but it may get an equal one: answers keep their
+    frequencies and say nothing about the image, which is what a control needs. Were equal answers
+    kept apart, yes and no would be exactly swapped.
 
     What was drawn is checked against `leak_index`; a benchmark's samples are rejected as
     `benchmark_picture` or `benchmark_question`, those whose picture cannot be looked at for the

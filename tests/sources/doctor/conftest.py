@@ -1,5 +1,6 @@
 """The embedded world as a LLaVA file, and a copy of it with one of each fault."""
 
+import io
 import json
 import shutil
 import struct
@@ -73,7 +74,7 @@ class Damaged(NamedTuple):
 def damaged(world: Path, tmp_path: Path) -> Damaged:
     root = tmp_path / "damaged"
     shutil.copytree(world, root)
-    planted = [(name, damage_image(root, at, name)) for at, name in enumerate(IMAGE_FAULTS)]
+    planted = [(bare(name), damage_image(root, at, name)) for at, name in enumerate(IMAGE_FAULTS)]
     rows = json.loads((root / "world.json").read_text())
     free = [at for at, row in enumerate(rows) if int(row["image"][-10:-4]) >= len(IMAGE_FAULTS)]
     boxed = [at for at in free if rows[at]["conversations"][1]["value"].startswith("[")]
@@ -105,6 +106,7 @@ def damaged(world: Path, tmp_path: Path) -> Damaged:
 IMAGE_FAULTS = (
     *("missing_image", "renamed_image", "empty_image", "corrupt_image", "not_an_image"),
     *("image_bomb", "rotated_image", "animated_image", "cmyk_image", "deep_image"),
+    *("corrupt_image_2", "animated_image_2", "deep_image_2"),
 )
 
 
@@ -134,24 +136,45 @@ def damage_image(root: Path, index: int, name: str) -> str:
         picture.save(path, "GIF", save_all=True, append_images=[picture.rotate(180)])
     elif name == "cmyk_image":
         picture.convert("CMYK").save(path, "JPEG")
+    elif name == "corrupt_image_2":
+        path.write_bytes(png_with_a_changed_pixel(picture))
+    elif name == "animated_image_2":
+        picture.save(path, "PNG", save_all=True, append_images=[picture.rotate(180)])
+    elif name == "deep_image_2":
+        path.write_bytes(deep_colours())
     else:
         grey = picture.convert("L").point(lambda v: v * 257, "I").convert("I;16")
         grey.save(path, "PNG")
     return path.relative_to(root).as_posix()
 
 
+def png_with_a_changed_pixel(picture: Image.Image) -> bytes:
+    """Stored without compression, so that nothing but a checksum tells of the change."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=0)
+    data = bytearray(buffer.getvalue())
+    data[len(data) // 2] ^= 1
+    return bytes(data)
+
+
 def bomb() -> bytes:
     """A sound PNG of 9000 x 9000 px in some kilobytes."""
+    return png(9000, 1, 0, bytes(9000 * (1 + 9000 // 8)))
 
+
+def deep_colours() -> bytes:
+    """A PNG of 224 x 224 px with 16 bits for each of three colours."""
+    return png(224, 16, 2, (b"\0" + bytes(range(224)) * 6) * 224)
+
+
+def png(side: int, depth: int, colours: int, rows: bytes) -> bytes:
     def chunk(kind: bytes, body: bytes) -> bytes:
         size, sum_ = struct.pack(">I", len(body)), struct.pack(">I", zlib.crc32(kind + body))
         return size + kind + body + sum_
 
-    pixels = zlib.compress(bytes(9000 * (1 + 9000 // 8)))
-    header = struct.pack(">IIBBBBB", 9000, 9000, 1, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
-    )
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, depth, colours, 0, 0, 0))
+    body = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + header + body
 
 
 def bare(name: str) -> str:
