@@ -103,56 +103,42 @@ def damaged(world: Path, tmp_path: Path) -> Damaged:
     return Damaged(root, root / "world.json", sorted(planted), 1)
 
 
-IMAGE_FAULTS = (
-    *("missing_image", "renamed_image", "empty_image", "corrupt_image", "not_an_image"),
-    *("image_bomb", "rotated_image", "animated_image", "cmyk_image", "deep_image"),
-    *("corrupt_image_2", "animated_image_2", "deep_image_2"),
-)
-
-
 def damage_image(root: Path, index: int, name: str) -> str:
     """Spoil picture `index` so that it is a finding called `name`; its path."""
     path = root / f"pool/images/{index:06d}.jpg"
-    picture = Image.open(path)
-    picture.load()
-    data = path.read_bytes()
     if name == "missing_image":
         path.unlink()
     elif name == "renamed_image":
         path.rename(path.with_name("called_otherwise.jpg"))
-    elif name == "empty_image":
-        path.write_bytes(b"")
-    elif name == "corrupt_image":
-        path.write_bytes(data[: len(data) // 2])
-    elif name == "not_an_image":
-        path.write_bytes(b"<html>404 Not Found</html>")
-    elif name == "image_bomb":
-        path.write_bytes(bomb())
-    elif name == "rotated_image":
-        exif = Image.Exif()
-        exif[0x0112] = 6
-        picture.rotate(90, expand=True).save(path, "JPEG", exif=exif)
-    elif name == "animated_image":
-        picture.save(path, "GIF", save_all=True, append_images=[picture.rotate(180)])
-    elif name == "cmyk_image":
-        picture.convert("CMYK").save(path, "JPEG")
-    elif name == "corrupt_image_2":
-        path.write_bytes(png_with_a_changed_pixel(picture))
-    elif name == "animated_image_2":
-        picture.save(path, "PNG", save_all=True, append_images=[picture.rotate(180)])
-    elif name == "deep_image_2":
-        path.write_bytes(deep_colours())
     else:
-        grey = picture.convert("L").point(lambda v: v * 257, "I").convert("I;16")
-        grey.save(path, "PNG")
+        data = path.read_bytes()
+        path.write_bytes(SPOILED[name](Image.open(io.BytesIO(data)), data))
     return path.relative_to(root).as_posix()
 
 
-def png_with_a_changed_pixel(picture: Image.Image) -> bytes:
-    """Stored without compression, so that nothing but a checksum tells of the change."""
+def saved(picture: Image.Image, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=0)
-    data = bytearray(buffer.getvalue())
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def turned(picture: Image.Image) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return saved(picture.rotate(90, expand=True), "JPEG", exif=exif)
+
+
+def moving(picture: Image.Image, kind: str) -> bytes:
+    return saved(picture, kind, save_all=True, append_images=[picture.rotate(180)])
+
+
+def deep_greys(picture: Image.Image) -> bytes:
+    return saved(picture.convert("L").point(lambda v: v * 257, "I").convert("I;16"), "PNG")
+
+
+def one_bit_changed(picture: Image.Image) -> bytes:
+    """A PNG stored without compression, so that only a checksum tells of the change."""
+    data = bytearray(saved(picture, "PNG", compress_level=0))
     data[len(data) // 2] ^= 1
     return bytes(data)
 
@@ -175,6 +161,23 @@ def png(side: int, depth: int, colours: int, rows: bytes) -> bytes:
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, depth, colours, 0, 0, 0))
     body = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + header + body
+
+
+# A name that ends in _2 is a second form of the same fault.
+SPOILED: dict[str, Callable[[Image.Image, bytes], bytes]] = {
+    "empty_image": lambda picture, data: b"",
+    "corrupt_image": lambda picture, data: data[: len(data) // 2],
+    "not_an_image": lambda picture, data: b"<html>404 Not Found</html>",
+    "image_bomb": lambda picture, data: bomb(),
+    "rotated_image": lambda picture, data: turned(picture),
+    "animated_image": lambda picture, data: moving(picture, "GIF"),
+    "cmyk_image": lambda picture, data: saved(picture.convert("CMYK"), "JPEG"),
+    "deep_image": lambda picture, data: deep_greys(picture),
+    "corrupt_image_2": lambda picture, data: one_bit_changed(picture),
+    "animated_image_2": lambda picture, data: moving(picture, "PNG"),
+    "deep_image_2": lambda picture, data: deep_colours(),
+}
+IMAGE_FAULTS = ("missing_image", "renamed_image", *SPOILED)
 
 
 def bare(name: str) -> str:
@@ -200,7 +203,6 @@ def _first(change: Callable[[str], str]) -> Callable[[Row, list[Row]], None]:
     return apply
 
 
-# A name that ends in _2 is a second form of the same fault.
 ROW_FAULTS: dict[str, Callable[[Row, list[Row]], bytes | None]] = {
     "not_json": lambda row, _: json.dumps(row).encode().replace(b'"id":', b"id:"),
     "not_utf8": lambda row, _: json.dumps(row).encode().replace(b'"id": "', b'"id": "\xff'),
