@@ -8,6 +8,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
+from genixer.filters.decontaminate import BenchmarkLeaks, LeakTable
 from genixer.report.model import Exhibit, Ledger, Page, Seen, Words
 from genixer.report.page import render
 
@@ -108,6 +109,11 @@ def infected(page: Page) -> Page:
             ],
         ),
         gallery=msgspec.structs.replace(page.gallery, rows=rows),
+        leaks={
+            text: LeakTable(True, 9, 3, index=text, benchmarks=(BenchmarkLeaks(text, 1, 1),))
+            for text in ATTACKS[:4]
+        }
+        | {ATTACKS[5]: LeakTable(False)},
         curves=[msgspec.structs.replace(page.curves[0], step=text) for text in ATTACKS[:4]],
         versions=dict.fromkeys(ATTACKS, ATTACKS[0]),
         licences=list(ATTACKS),

@@ -9,6 +9,7 @@ from genixer.data import Box, ImageRef, Origin, Point, Sample, Turn
 from genixer.filters import dedup
 from genixer.filters.dedup import (
     first_alike,
+    first_looks,
     first_positions,
     keys_in,
     marks_key,
@@ -99,3 +100,21 @@ def test_rows_that_went_are_asked_about_no_more() -> None:
     asked: list[int] = []
     first_alike(dedup._BLOCK + 5, near(np.zeros(dedup._BLOCK + 5, dtype=np.int64), asked))
     assert asked == [dedup._BLOCK, dedup._BLOCK, 5, 0]
+
+
+@given(st.lists(st.integers(0, 255), max_size=60), st.integers(0, 3))
+def test_a_look_goes_for_the_first_near_one_that_stays(looks: list[int], distance: int) -> None:
+    expected = []
+    for at, look in enumerate(looks):
+        near = (
+            before
+            for before in range(at)
+            if expected[before] == before and (looks[before] ^ look).bit_count() <= distance
+        )
+        expected.append(next(near, at))
+    assert first_looks(np.array(looks, dtype="<u8"), distance).tolist() == expected
+
+
+def test_a_look_that_all_pictures_share_costs_no_pair_of_them() -> None:
+    found = first_looks(np.full(200_000, 0x1234_5678, dtype="<u8"), 4)  # 20 thousand million pairs
+    assert not found.any()

@@ -1,3 +1,4 @@
+import msgspec
 import yaml
 
 from genixer.filters.decontaminate import BenchmarkLeaks, LeakTable
@@ -29,19 +30,21 @@ def test_task_name_cannot_break_the_table() -> None:
     assert "| a b c | 1 |" in text
 
 
+def leaking(page: Page, tables: dict[str, LeakTable]) -> str:
+    return card(msgspec.structs.replace(page, leaks=tables), {}, "MIT")
+
+
 def test_card_says_what_was_not_checked_for_leaks(example_page: Page) -> None:
     assert "These rows: not checked against any benchmark." in card(example_page, {}, "MIT")
-    text = card(
-        example_page, {}, "MIT", {"mix-kept": LeakTable(False), "mix-none": LeakTable(False)}
-    )
+    text = leaking(example_page, {"mix-kept": LeakTable(False), "mix-none": LeakTable(False)})
     assert "mix-kept, mix-none: not checked against any benchmark." in text
 
 
 def test_card_shows_what_leaked_by_mixture_and_benchmark(example_page: Page) -> None:
     found = BenchmarkLeaks("vqa|v2", 60, 300, rows=1200, by_bytes=5, by_look=1190, by_words=9)
     tables = {"mix-kept": LeakTable(True, 9000, 1200, benchmarks=(found,))}
-    text = card(example_page, {}, "MIT", tables)
+    text = leaking(example_page, tables)
     assert "| mix-kept | vqa v2 | 1,200 | 5 | 1,190 | 9 |" in text
     assert "not checked" not in text
     tables["mix-none"] = LeakTable(False)
-    assert "mix-none: not checked against any benchmark." in card(example_page, {}, "MIT", tables)
+    assert "mix-none: not checked against any benchmark." in leaking(example_page, tables)

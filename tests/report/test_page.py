@@ -5,6 +5,7 @@ import re
 
 import msgspec
 
+from genixer.filters.decontaminate import BenchmarkLeaks, LeakTable
 from genixer.report.model import Page
 from genixer.report.page import render
 
@@ -60,7 +61,7 @@ def test_same_page_is_the_same_text(example_page: Page) -> None:
 
 def test_empty_page_says_what_is_missing_in_every_section() -> None:
     html = render(Page(title="bare", digest="0"))
-    assert html.count('class="missing"') == 6
+    assert html.count('class="missing"') == 7
     assert "No student was evaluated in this run." in html
 
 
@@ -68,3 +69,20 @@ def test_tables_without_script_show_precision_and_students(example_page: Page) -
     html = re.sub(r"<script.*?</script>", "", render(example_page), flags=re.S)
     for text in ("image gone", "multiple choice", "judge says no", "shuffled", "OpenMoji"):
         assert text in html
+
+
+def test_page_shows_what_leaked_and_what_was_not_checked(example_page: Page) -> None:
+    html = render(Page(title="bare", digest="0"))
+    assert "These rows: not checked against any benchmark." in html
+    found = BenchmarkLeaks("<b>pope</b>", 60, 3000, rows=1200, by_bytes=5, by_look=1190, by_words=9)
+    table = LeakTable(True, 9000, 1200, 17, 4, 13, "ab" * 16, (found,))
+    tables = {"mix-<i>kept": table, "mix-none": LeakTable(False)}
+    html = render(msgspec.structs.replace(example_page, leaks=tables))
+    section = html[html.index('<section id="leaks">') : html.index('<section id="about">')]
+    assert re.findall(r">([^<>]*)</t[dh]>", section.split("<tbody>")[1]) == [
+        *("&lt;b&gt;pope&lt;/b&gt;", "60", "3,000", "1,200", "5", "1,190", "9")
+    ]
+    assert "<h3>mix-&lt;i&gt;kept</h3>" in section
+    assert "Of 9,000 drawn rows 1,200 share" in section
+    assert "mix-none: not checked against any benchmark." in section
+    assert section.count("not checked") == 1

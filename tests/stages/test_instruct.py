@@ -209,3 +209,23 @@ def test_wrong_settings_are_found_early(settings, message):
 
 def test_one_purpose_may_be_written_as_a_word():
     assert InstructSettings.model_validate({"purpose": "judge"}).purpose == ("judge",)
+
+
+@pytest.mark.parametrize("purpose", ["generator", "student", "judge"])
+def test_turns_that_are_no_pairs_are_counted_and_disturb_no_other(run_stage, purpose):
+    image = MANY[0].image
+    said = [Turn("user", "What?"), Turn("assistant", "no cat"), Turn("user", "Where?")]
+    bad = [
+        Sample.of("common_vqa", image, turns, Origin("test", question_type="what"))
+        for turns in (tuple(said), tuple(said[:1]), (), (said[0], said[0]), (said[1], said[1]))
+    ]
+    done = run_stage(stage(purpose), [*bad, *MANY])
+    assert [reject.reason for reject in done.rejects] == ["not_pairs"] * 5
+    assert len(done.kept) == 200
+
+
+def test_a_dialogue_called_a_single_question_is_not_judged(run_stage):
+    pair = Turn("user", "Is it?"), Turn("assistant", "yes")
+    bad = Sample.of("common_vqa", MANY[0].image, pair * 2, Origin("test"))
+    done = run_stage(stage("judge", judge_negatives=0.0), [bad])
+    assert [reject.reason for reject in done.rejects] == ["wrong_task"]

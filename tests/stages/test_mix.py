@@ -113,6 +113,19 @@ def test_dialogues_exchange_all_answers_at_once(mix):
     assert [reject.reason for reject in done.rejects] == ["no_other_answer"]
 
 
+def test_turns_that_are_no_pairs_exchange_nothing(mix):
+    said = Turn("user", "What?"), Turn("assistant", "cat")
+    image = ImageRef("a.png", 1, 1, "0" * 64)
+    bad = [
+        Sample.of("common_vqa", image, turns, Origin("genixer"))
+        for turns in ((), said[1:], said[1:] * 2, said[:1] * 2, (*said, said[0]))
+        for _ in range(2)
+    ]
+    done = mix("shuffled", base=None, synthetic=[*bad, *SYNTHETIC])
+    assert [reject.reason for reject in done.rejects] == ["no_other_answer"] * 10
+    assert len(done.samples) == len(SYNTHETIC)
+
+
 def test_arm_truth_puts_the_true_version_in_place(mix):
     truth = [
         ask(at, "What?", f"true {at}", source="scenes", parents=(SYNTHETIC[at].id,))

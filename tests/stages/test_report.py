@@ -342,7 +342,7 @@ def test_threshold_outside_the_scores_range_is_refused() -> None:
         ReportSettings(threshold=1.5)
 
 
-def test_card_knows_which_mixtures_were_checked_for_leaks(run: Run) -> None:
+def test_card_and_page_know_which_mixtures_were_checked_for_leaks(run: Run) -> None:
     inputs = whole_run(run)
     text = (run.report(inputs) / "dataset_card.md").read_text()
     assert "These rows: not checked against any benchmark." in text
@@ -350,8 +350,10 @@ def test_card_knows_which_mixtures_were_checked_for_leaks(run: Run) -> None:
     for name, table in (("mix-kept", found), ("mix-none", LeakTable(False))):
         run.add(name, "mix", 0, fill_with(files={"leaks.json": encode_row(table)}), ["decode"])
     student = run.add("student", "train", 0, fill_with(), reads=["mix-kept", "mix-none"])
-    text = (
-        run.report(inputs | {"judged": (*inputs["judged"], student)}) / "dataset_card.md"
-    ).read_text()
+    files = run.report(inputs | {"judged": (*inputs["judged"], student)})
+    page = (files / "index.html").read_text()
+    assert "<h3>mix-kept</h3>" in page
+    assert "mix-none: not checked against any benchmark." in page
+    text = (files / "dataset_card.md").read_text()
     assert "mix-none: not checked against any benchmark." in text
     assert "| mix-kept | pope | 1 | 0 | 1 | 0 |" in text

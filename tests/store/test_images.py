@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from genixer.store.images import (
     REASONS,
@@ -226,3 +227,19 @@ def test_bytes_are_given_as_they_lie_up_to_a_limit(root):
     assert image_bytes(root, "red.jpg", size - 1) is None
     with pytest.raises(ImageError, match="path_escapes"):
         image_bytes(root, "../red.jpg", size)
+
+
+@pytest.mark.parametrize("kind", [b"IHDR", b"tEXt", b"IDAT", b"IEND"])
+def test_a_png_with_a_wrong_checksum_is_refused_by_every_way_of_reading(root, kind):
+    notes = PngInfo()
+    notes.add_text("Title", "red")
+    Image.new("RGB", (40, 20), "red").save(root / "sound.png", pnginfo=notes)
+    data = (root / "sound.png").read_bytes()
+    assert open_image(root, "sound.png").size == (40, 20)
+    at = data.index(kind)
+    end = at + 4 + int.from_bytes(data[at - 4 : at], "big")
+    damaged = data[:end] + bytes([data[end] ^ 1]) + data[end + 1 :]
+    (root / "damaged.png").write_bytes(damaged)
+    assert reason(root, "damaged.png") == "corrupt_image"
+    with pytest.raises(ImageError, match="corrupt_image"):
+        ref_of_bytes("damaged.png", damaged)

@@ -5,7 +5,7 @@ import pytest
 from genixer.data import Box, ImageRef, Origin, Point, Sample, Turn
 from genixer.tasks import load_task
 from genixer.tasks.base import Canvas
-from genixer.tasks.twins import OTHER_PLACE, wrong_twin
+from genixer.tasks.twins import _CHANGES, OTHER_PLACE, wrong_twin
 
 HERE, THERE = ImageRef("a.png", 64, 64, "aa"), ImageRef("b.png", 64, 64, "bb")
 LEFT, RIGHT = Box(0.1, 0.1, 0.4, 0.5), Box(0.6, 0.1, 0.9, 0.5)
@@ -258,3 +258,22 @@ def test_a_twin_knows_its_parent_and_has_an_id_of_its_own():
     assert twin.origin.parents == (sample.id,)
     assert twin.id != sample.id
     assert twin == wrong_twin(sample, [], random.Random(1))
+
+
+@pytest.mark.parametrize("task", sorted(_CHANGES))
+@pytest.mark.parametrize("count", range(6))
+def test_a_sample_of_another_form_gives_no_twin_and_lends_nothing(task, count):
+    def of(count, text, boxes):
+        turns = [
+            Turn(role, f"{text} {n} <box>" if boxes else f"{text} {n}", (LEFT,) if boxes else ())
+            for n, role in zip(range(count), ("user", "assistant") * 3, strict=False)
+        ]
+        return Sample.of(task, HERE, tuple(turns), Origin("test"))
+
+    pool = [of(n, "other", boxes) for n in range(6) for boxes in (False, True)]
+    for boxes in (False, True):
+        sample = of(count, "word", boxes)
+        twins = [wrong_twin(sample, pool, random.Random(seed)) for seed in range(20)]
+        if count % 2 or count == 0 or (count > 2 and task not in ("md", "rd")):
+            assert twins == [None] * 20
+        assert all(len(twin.turns) == count for twin in twins if twin)

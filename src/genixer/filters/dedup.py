@@ -9,6 +9,7 @@ import xxhash
 
 from genixer.data import Sample, Turn, encode_row
 from genixer.filters.ngrams import words_of
+from genixer.store.hamming import HammingIndex
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SameBy",
     "first_alike",
+    "first_looks",
     "first_positions",
     "keys_in",
     "marks_key",
@@ -29,8 +31,11 @@ SameBy = Literal["question", "content", "image"]
 """`question`: same picture, same questions, whatever the answers. `content`: answers too. `image`:
 same picture, whatever is said of it."""
 
-_BLOCK = 1024
-"""Rows settled together; all pairs among them may have to be weighed one by one."""
+_BLOCK = 128
+"""Rows settled together; all pairs among them may have to be weighed one by one.
+
+Twice as many save little where few are alike, and cost four times as much where all are.
+"""
 
 
 def said_key(sample: Sample, by: SameBy = "question") -> bytes:
@@ -132,6 +137,32 @@ def first_alike(total: int, alike: Callable[[Array, Array], tuple[Array, Array]]
         _settle(first, *alike(left, staying))
         staying[left] = first[left] == left
     return first
+
+
+def first_looks(looks: Array, distance: int) -> Array:
+    """For every hash the first one that stays and is at most `distance` bits off (`first_alike`).
+
+    >>> import numpy as np
+    >>> first_looks(np.array([0b111, 0b11, 0b1, 0b111], dtype="<u8"), 1).tolist()
+    [0, 0, 2, 0]
+    """
+    import numpy as np
+
+    # Equal ones have the same fate, and all pairs among thousands of them would be too many.
+    values, first, same = np.unique(looks, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    places = np.empty_like(order)
+    places[order] = np.arange(len(order))
+    values = values[order]
+    index = HammingIndex(values)
+
+    def alike(rows: Array, among: Array) -> tuple[Array, Array]:
+        asked, earlier, _ = index.near(values[rows], distance, among)
+        later = rows[asked]
+        return later[earlier < later], earlier[earlier < later]
+
+    settled: Array = first[order][first_alike(len(values), alike)][places[same]]
+    return settled
 
 
 def _settle(first: Array, later: Array, earlier: Array) -> None:

@@ -33,7 +33,7 @@ from genixer.store.entries import (
 )
 from genixer.store.images import ImageCatalog, ImageError
 from genixer.tasks import TASKS
-from genixer.tasks.shape import shape
+from genixer.tasks.shape import are_pairs, shape
 
 __all__ = ["ConversationFormat", "ConversationSettings", "check_pairs", "image_of_list"]
 
@@ -138,9 +138,9 @@ class ConversationFormat(ABC):
             yield found
 
     def _row(self, sample: Sample, tally: Tally) -> Any:
-        roles = [turn.role for turn in sample.turns]
-        if not _are_pairs(roles, "user", "assistant"):
-            raise CannotEncodeError("not_pairs", f"roles are {', '.join(roles)}")
+        if not are_pairs(sample.turns):
+            roles = ", ".join(turn.role for turn in sample.turns)
+            raise CannotEncodeError("not_pairs", f"roles are {roles}")
         return self.row(sample, tally)
 
     def _sample(self, opened: _Opened, index: int, row: Any) -> Sample:

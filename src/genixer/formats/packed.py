@@ -27,7 +27,7 @@ from genixer.store.shards import raw_text
 from genixer.tasks import TASKS
 from genixer.tasks.base import Canvas
 from genixer.tasks.grammar import UnreadableError, read_turn, write_turn
-from genixer.tasks.shape import shape
+from genixer.tasks.shape import are_pairs, shape
 
 __all__ = [
     "PackedRow",
@@ -125,9 +125,9 @@ def pack(sample: Sample, settings: PackedSettings) -> PackedRow:
     Raises `CannotEncodeError`: `not_pairs` (turns that do not alternate, user first), `bad_score`
     (a score that is no number), and what `write_turn` refuses.
     """
-    roles = [turn.role for turn in sample.turns]
-    if not roles or roles != ["user", "assistant"] * (len(roles) // 2):
-        raise CannotEncodeError("not_pairs", f"roles are {', '.join(roles)}")
+    if not are_pairs(sample.turns):
+        roles = ", ".join(turn.role for turn in sample.turns)
+        raise CannotEncodeError("not_pairs", f"roles are {roles}")
     if not all(map(math.isfinite, sample.origin.scores.values())):
         raise CannotEncodeError("bad_score", f"{sample.origin.scores}")
     image = sample.image

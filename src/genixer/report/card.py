@@ -20,15 +20,8 @@ that shares its ancestry with the generator shares its blind spots. Boxes are [x
 fractions of the upright, un-padded image."""
 
 
-def card(
-    page: Page,
-    tasks: Mapping[str, int],
-    licence: str,
-    leaks: Mapping[str, LeakTable] | None = None,
-) -> str:
+def card(page: Page, tasks: Mapping[str, int], licence: str) -> str:
     """Markdown with the header that dataset hubs read; `tasks` counts the kept rows by task.
-
-    `leaks` are the tables of the mixtures made of them, by step.
 
     >>> print(card(Page("demo", "3f2a"), {"rec": 2}, "CC-BY-SA-4.0").splitlines()[8])
     # demo: 2 generated rows
@@ -46,7 +39,7 @@ def card(
         sections += ["## How they came about", _table(["step", "in", "kept"], steps)]
     if page.precision:
         sections += ["## Share of true rows", _precision(page.precision[-1])]
-    sections += ["## Leaks of benchmarks", *_leaks(leaks or {})]
+    sections += ["## Leaks of benchmarks", *_leaks(page.leaks)]
     sections += ["## Know before use", _WARNING]
     if page.licences:
         sections += ["## Licences", "\n".join(f"- {_plain(line)}" for line in page.licences)]

@@ -10,6 +10,8 @@ from typing import Literal
 
 import msgspec
 
+from genixer.filters.decontaminate import LeakTable
+
 __all__ = [
     "THRESHOLDS",
     "Curve",
@@ -201,6 +203,8 @@ class Page(msgspec.Struct, frozen=True):
     students: Students | None = None
     gallery: Gallery | None = None
     curves: list[Curve] = []
+    leaks: dict[str, LeakTable] = {}
+    """What the check of each mixture against benchmarks found, by step."""
     versions: dict[str, str] = {}
     licences: list[str] = []
     config: str = ""

@@ -11,6 +11,7 @@ from genixer.data import Record, Sample
 from genixer.filters.dedup import (
     SameBy,
     first_alike,
+    first_looks,
     first_positions,
     keys_in,
     marks_key,
@@ -18,7 +19,6 @@ from genixer.filters.dedup import (
     text_of,
 )
 from genixer.filters.near_texts import NearTexts, TextSearch
-from genixer.store.hamming import HammingIndex
 from genixer.store.images import ImageError
 from genixer.store.perceptual import picture_hash_of_file
 
@@ -139,14 +139,7 @@ class Duplicates:
         if distance is not None:
             seen = np.flatnonzero(np.frombuffer(self._plain, dtype=np.uint8) == 0)
             looks = np.frombuffer(self._looks, dtype="<u8")[seen]
-            index = HammingIndex(looks)
-
-            def alike(rows: Array, among: Array) -> tuple[Array, Array]:
-                asked, earlier, _ = index.near(looks[rows], distance, among)
-                later = rows[asked]
-                return later[earlier < later], earlier[earlier < later]
-
-            stands[seen] = seen[first_alike(len(seen), alike)]
+            stands[seen] = seen[first_looks(looks, distance)]
         self._stands = stands
         return stands[self._pictures_of]
 

@@ -26,7 +26,8 @@ from genixer.stages.keyed_rows import KeyedRows, key_of, write_keyed_rows
 from genixer.tasks import TASKS, load_task
 from genixer.tasks.base import Canvas, Purpose
 from genixer.tasks.judging import JUDGE_OPTIONS, judge_prompts
-from genixer.tasks.twins import wrong_twin
+from genixer.tasks.shape import are_pairs
+from genixer.tasks.twins import is_judgeable, wrong_twin
 from genixer.tasks.voices import SHORT_ANSWER_TASKS, messages
 
 __all__ = ["InstructSettings", "InstructStage"]
@@ -98,9 +99,10 @@ class InstructStage(Stage):
     """Training rows (`SftRow`) of samples; work items are samples times purposes.
 
     Rejects with the reason of `CannotEncodeError`, and `helper_task` (no generator or judge is
-    taught it) and `no_wrong_twin` (a judge would only ever see it right). Words, mode and mistakes
-    depend on the run's seed and the sample alone, and a judge's mistakes also on the other samples:
-    see `genixer.tasks.twins`.
+    taught it), `not_pairs` (turns that do not alternate), `wrong_task` (for a judge, what has not
+    the pairs and places of its task) and `no_wrong_twin` (a judge would only ever see it right).
+    Words, mode and mistakes depend on the run's seed and the sample alone, and a judge's mistakes
+    also on the other samples: see `genixer.tasks.twins`.
 
     Files: `by_image/`, `by_kind/` (judge only): where other samples are found without holding them
     in memory.
@@ -167,6 +169,8 @@ class InstructStage(Stage):
     ) -> SftRow | _Refused:
         if purpose != "student" and "helper" in TASKS[sample.task].capability:
             return _Refused("helper_task")
+        if not are_pairs(sample.turns):
+            return _Refused("not_pairs")
         mode = ""
         if purpose == "generator":
             mode, said = self._generator(step, sample, canvas)
@@ -174,6 +178,8 @@ class InstructStage(Stage):
             line = self.settings.short_answer_line if sample.task in SHORT_ANSWER_TASKS else ""
             said = messages(sample.turns, canvas, line)
         else:
+            if not is_judgeable(sample):
+                return _Refused("wrong_task")
             judged = self._judge(step, sample, canvas, near)
             if judged is None:
                 return _Refused("no_wrong_twin")

@@ -25,7 +25,7 @@ from genixer.stages.base import (
 from genixer.stages.keyed_rows import KeyedRows, key_of, write_keyed_rows
 from genixer.stages.leak_check import LeakCheck
 from genixer.store.hamming import MAX_DISTANCE
-from genixer.tasks.shape import options
+from genixer.tasks.shape import are_pairs, options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,10 +59,10 @@ class MixStage(Stage):
     """Base samples (role `base`), then synthetic ones; every candidate is a work item.
 
     Rejects `not_drawn`, `no_true_answer` (arm `truth`: role `truth` has no sample with this parent)
-    and `no_other_answer` (arm `shuffled`: the only sample of its form). In `shuffled` no sample
-    keeps its own answer, but it may get an equal one: answers keep their frequencies and say
-    nothing about the image, which is what a control needs. Were equal answers kept apart, yes and
-    no would be exactly swapped.
+    and `no_other_answer` (arm `shuffled`: the only sample of its form, or turns that are no pairs).
+    In `shuffled` no sample keeps its own answer, but it may get an equal one: answers keep their
+    frequencies and say nothing about the image, which is what a control needs. Were equal answers
+    kept apart, yes and no would be exactly swapped.
 
     What was drawn is checked against `leak_index`; a benchmark's samples are rejected as
     `benchmark_picture` or `benchmark_question`, those whose picture cannot be looked at for the
@@ -225,7 +225,7 @@ def _exchanged(step: Step, drawn: np.ndarray[Any, Any]) -> Iterator[tuple[int, b
     """(row that takes them, answers) of every drawn synthetic sample not alone in its form."""
     groups: dict[tuple[object, ...], list[int]] = {}
     for at, sample in enumerate(step.rows(Sample, role="synthetic")):
-        if drawn[at]:
+        if drawn[at] and are_pairs(sample.turns):
             groups.setdefault(_form(sample), []).append(at)
     taker: dict[int, int] = {}
     for form, rows in groups.items():

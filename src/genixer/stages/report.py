@@ -94,13 +94,14 @@ class ReportStage(Stage):
             students=_students(step, self.settings.baseline),
             gallery=builder.gallery(step.images, lambda: step.rows(Measured, role="precision")),
             curves=list(_curves(step, history)),
+            leaks=_leaks(step, history),
             versions=_versions(history),
             licences=_licences(history),
             config=_yaml(config),
         )
         out.file("index.html", render(page).encode())
         out.file("summary.txt", summary(page).encode())
-        words = card(page, builder.kept, self.settings.licence, _leaks(step, history))
+        words = card(page, builder.kept, self.settings.licence)
         out.file("dataset_card.md", words.encode())
 
     def _builder(self, step: Step) -> GalleryBuilder:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from genixer.data import ImageRef, escapes
 from genixer.errors import DataError
 from genixer.store.archives import MemberError, read_member, split_archive
+from genixer.store.png import png_damage
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -88,7 +89,8 @@ def open_image(root: Path, path: str, max_pixels: int = MAX_PIXELS) -> Image:
     """Image `path` below `root`: decoded in full, upright (EXIF applied), RGB, alpha laid on white.
 
     16-bit and float greys are scaled to 8 bits, animations give their first frame. Raises
-    `ImageError`; an image of more than `max_pixels` is refused from its header, before decoding.
+    `ImageError`; an image of more than `max_pixels` is refused from its header, before decoding,
+    and a PNG with a wrong checksum is refused before its pixels are looked at.
 
     >>> open_image(Path("."), "../secret.png")
     Traceback (most recent call last):
@@ -106,6 +108,7 @@ def open_thumbnail(root: Path, path: str, side_px: int, max_pixels: int = MAX_PI
     `open_image`, to what it refuses.
     """
     with _opened(root, path) as file, _reading(file, path, max_pixels) as image:
+        _refuse_damage(image, file, path)
         return _squeezed(image, side_px)
 
 
@@ -232,7 +235,14 @@ def _file(root: Path, path: str) -> Iterator[BufferedReader]:
 
 def _decode(file: BinaryIO, path: str, max_pixels: int) -> Image:
     with _reading(file, path, max_pixels) as image:
+        _refuse_damage(image, file, path)
         return _in_full(image)
+
+
+def _refuse_damage(image: Image, file: BinaryIO, path: str) -> None:
+    damage = png_damage(file) if image.format == "PNG" else ""
+    if damage:
+        raise ImageError("corrupt_image", path, damage)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from genixer.tasks.brackets import (
     write_box,
     write_point,
 )
+from genixer.tasks.shape import are_pairs
 
 __all__ = [
     "ANSWER",
@@ -179,9 +180,9 @@ def encode_pairs(turns: Sequence[Turn], canvas: Canvas, rule: Rule) -> str:
     >>> encode_pairs(cat, Canvas(), lambda turns: "")
     'Question: What is it? Answer: cat'
     """
-    roles = [turn.role for turn in turns]
-    if not turns or roles != ["user", "assistant"] * (len(turns) // 2):
-        raise CannotEncodeError("not_pairs", f"roles are {', '.join(roles) or 'none'}")
+    if not are_pairs(turns):
+        roles = ", ".join(turn.role for turn in turns)
+        raise CannotEncodeError("not_pairs", f"roles are {roles or 'none'}")
     reason = rule(turns)
     if reason:
         raise CannotEncodeError(reason, turns[0].text)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from genixer.data import Sample, Turn
+from genixer.errors import CannotEncodeError
 from genixer.tasks.base import Canvas
 from genixer.tasks.grammar import ANSWER, QUESTION, write_turn
-from genixer.tasks.shape import LETTERS, options, stem
+from genixer.tasks.shape import LETTERS, are_pairs, options, stem
 
 __all__ = ["JUDGE_OPTIONS", "judge_prompts"]
 
@@ -17,7 +18,7 @@ def judge_prompts(sample: Sample, canvas: Canvas) -> list[str]:
     """For each answer of `sample`: the dialogue up to it, and the request to judge that answer.
 
     An option's text stands for its letter. Raises `CannotEncodeError` for text that cannot be
-    carried.
+    carried and for turns that are no pairs.
 
     >>> from genixer.data import ImageRef, Origin
     >>> turns = Turn("user", "Is it new?"), Turn("assistant", "yes")
@@ -26,6 +27,8 @@ def judge_prompts(sample: Sample, canvas: Canvas) -> list[str]:
     Question: Is it new? Answer: yes
     Is the answer right?
     """
+    if not are_pairs(sample.turns):
+        raise CannotEncodeError("not_pairs", f"{len(sample.turns)} turns do not alternate")
     pairs = zip(sample.turns[::2], sample.turns[1::2], strict=True)
     shown = [_pair(sample.task, question, answer, canvas) for question, answer in pairs]
     asked = ["Is the answer right?", *["Is the last answer right?"] * (len(shown) - 1)]

@@ -22,6 +22,8 @@ def comprehension(
 ) -> tuple[Turn, ...] | None:
     """The box of another object, or one near the true box."""
     question, answer = sample.turns
+    if not answer.boxes:
+        return None
     true = answer.boxes[0]
     boxes = {box for _, box in _named_boxes(sample, pool)}
     elsewhere = sorted((box for box in boxes if box.iou(true) < OTHER_PLACE), key=corners)
@@ -52,6 +54,8 @@ def generation(
     One from another image shares no word with it: it would often be right.
     """
     question, answer = sample.turns
+    if not question.boxes:
+        return None
     true = question.boxes[0]
     named = _named_boxes(sample, pool)
     right = {name.lower() for name, box in named if box.iou(true) >= OTHER_PLACE}

@@ -9,6 +9,7 @@ from genixer.data import Turn, split_marks
 
 __all__ = [
     "LETTERS",
+    "are_pairs",
     "caption_names",
     "conclusion",
     "is_bare",
@@ -28,6 +29,18 @@ _PART = re.compile(r"(?:What colou?r|How many)\b")
 _YES_NO = re.compile(r"(?:yes|no)\.?", re.IGNORECASE)
 _ANSWER_IS = re.compile(r"\bthe answer is:? ", re.IGNORECASE)
 _OPTION = re.compile(r"([A-Z])\. (\S|\S.*\S)")
+
+
+def are_pairs(turns: Sequence[Turn]) -> bool:
+    """Whether turns are questions of a user, each with its answer, at least one.
+
+    >>> are_pairs([Turn("user", "What is it?"), Turn("assistant", "cat")]), are_pairs([])
+    (True, False)
+    """
+    roles = [turn.role for turn in turns]
+    if len(roles) == 2:  # most conversations: on the path of every row written
+        return roles[0] == "user" and roles[1] == "assistant"
+    return bool(roles) and roles == ["user", "assistant"] * (len(roles) // 2)
 
 
 def options(question: str) -> tuple[str, ...]:

@@ -11,9 +11,12 @@ from genixer.data import Sample, Turn
 from genixer.tasks.mistakes import said_in, wrong_text
 from genixer.tasks.place_twins import at_a_place, referring, thinking
 from genixer.tasks.region_twins import OTHER_PLACE, comprehension, generation
-from genixer.tasks.shape import LETTERS, options
+from genixer.tasks.shape import LETTERS, are_pairs, options, place_count
 
-__all__ = ["OTHER_PLACE", "wrong_twin"]
+__all__ = ["OTHER_PLACE", "is_judgeable", "wrong_twin"]
+
+_DIALOGUES = ("md", "rd")
+_ANSWERED_IN_WORDS = ("common_vqa", "adv_vqa", "mc_vqa", "md", "reg")
 
 
 def wrong_twin(sample: Sample, pool: Sequence[Sample], rng: random.Random) -> Sample | None:
@@ -21,15 +24,26 @@ def wrong_twin(sample: Sample, pool: Sequence[Sample], rng: random.Random) -> Sa
 
     `pool` holds other samples of the same image and of the same question type (for regions: of the
     same task): their answers, boxes and expressions make the hardest mistakes. An answer that the
-    pool gives to the very same question is never taken. The twin's only parent is `sample`.
+    pool gives to the very same question is never taken. The twin's only parent is `sample`. Nothing
+    is made of a sample that is not in its task's form, or taken from one.
     """
-    others = [other for other in pool if other.id != sample.id]
+    if not is_judgeable(sample):
+        return None
+    others = [other for other in pool if other.id != sample.id and is_judgeable(other)]
     change = _CHANGES.get(sample.task)
     turns = change(sample, others, rng) if change else None
     if turns is None:
         return None
     origin = msgspec.structs.replace(sample.origin, parents=(sample.id,))
     return Sample.of(sample.task, sample.image, turns, origin)
+
+
+def is_judgeable(sample: Sample) -> bool:
+    """Whether a sample has the pairs of its task: one, or some in a dialogue; places where due."""
+    turns, task = sample.turns, sample.task
+    if not are_pairs(turns) or (len(turns) > 2 and task not in _DIALOGUES):
+        return False
+    return task not in _ANSWERED_IN_WORDS or not any(map(place_count, turns[1::2]))
 
 
 def _question_answer(

@@ -1,5 +1,6 @@
 """The embedded world as a LLaVA file, and a copy of it with one of each fault."""
 
+import io
 import json
 import shutil
 import struct
@@ -73,7 +74,7 @@ class Damaged(NamedTuple):
 def damaged(world: Path, tmp_path: Path) -> Damaged:
     root = tmp_path / "damaged"
     shutil.copytree(world, root)
-    planted = [(name, damage_image(root, at, name)) for at, name in enumerate(IMAGE_FAULTS)]
+    planted = [(bare(name), damage_image(root, at, name)) for at, name in enumerate(IMAGE_FAULTS)]
     rows = json.loads((root / "world.json").read_text())
     free = [at for at, row in enumerate(rows) if int(row["image"][-10:-4]) >= len(IMAGE_FAULTS)]
     boxed = [at for at in free if rows[at]["conversations"][1]["value"].startswith("[")]
@@ -102,56 +103,81 @@ def damaged(world: Path, tmp_path: Path) -> Damaged:
     return Damaged(root, root / "world.json", sorted(planted), 1)
 
 
-IMAGE_FAULTS = (
-    *("missing_image", "renamed_image", "empty_image", "corrupt_image", "not_an_image"),
-    *("image_bomb", "rotated_image", "animated_image", "cmyk_image", "deep_image"),
-)
-
-
 def damage_image(root: Path, index: int, name: str) -> str:
     """Spoil picture `index` so that it is a finding called `name`; its path."""
     path = root / f"pool/images/{index:06d}.jpg"
-    picture = Image.open(path)
-    picture.load()
-    data = path.read_bytes()
     if name == "missing_image":
         path.unlink()
     elif name == "renamed_image":
         path.rename(path.with_name("called_otherwise.jpg"))
-    elif name == "empty_image":
-        path.write_bytes(b"")
-    elif name == "corrupt_image":
-        path.write_bytes(data[: len(data) // 2])
-    elif name == "not_an_image":
-        path.write_bytes(b"<html>404 Not Found</html>")
-    elif name == "image_bomb":
-        path.write_bytes(bomb())
-    elif name == "rotated_image":
-        exif = Image.Exif()
-        exif[0x0112] = 6
-        picture.rotate(90, expand=True).save(path, "JPEG", exif=exif)
-    elif name == "animated_image":
-        picture.save(path, "GIF", save_all=True, append_images=[picture.rotate(180)])
-    elif name == "cmyk_image":
-        picture.convert("CMYK").save(path, "JPEG")
     else:
-        grey = picture.convert("L").point(lambda v: v * 257, "I").convert("I;16")
-        grey.save(path, "PNG")
+        data = path.read_bytes()
+        path.write_bytes(SPOILED[name](Image.open(io.BytesIO(data)), data))
     return path.relative_to(root).as_posix()
+
+
+def saved(picture: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def turned(picture: Image.Image) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return saved(picture.rotate(90, expand=True), "JPEG", exif=exif)
+
+
+def moving(picture: Image.Image, kind: str) -> bytes:
+    return saved(picture, kind, save_all=True, append_images=[picture.rotate(180)])
+
+
+def deep_greys(picture: Image.Image) -> bytes:
+    return saved(picture.convert("L").point(lambda v: v * 257, "I").convert("I;16"), "PNG")
+
+
+def one_bit_changed(picture: Image.Image) -> bytes:
+    """A PNG stored without compression, so that only a checksum tells of the change."""
+    data = bytearray(saved(picture, "PNG", compress_level=0))
+    data[len(data) // 2] ^= 1
+    return bytes(data)
 
 
 def bomb() -> bytes:
     """A sound PNG of 9000 x 9000 px in some kilobytes."""
+    return png(9000, 1, 0, bytes(9000 * (1 + 9000 // 8)))
 
+
+def deep_colours() -> bytes:
+    """A PNG of 224 x 224 px with 16 bits for each of three colours."""
+    return png(224, 16, 2, (b"\0" + bytes(range(224)) * 6) * 224)
+
+
+def png(side: int, depth: int, colours: int, rows: bytes) -> bytes:
     def chunk(kind: bytes, body: bytes) -> bytes:
         size, sum_ = struct.pack(">I", len(body)), struct.pack(">I", zlib.crc32(kind + body))
         return size + kind + body + sum_
 
-    pixels = zlib.compress(bytes(9000 * (1 + 9000 // 8)))
-    header = struct.pack(">IIBBBBB", 9000, 9000, 1, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
-    )
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, depth, colours, 0, 0, 0))
+    body = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + header + body
+
+
+# A name that ends in _2 is a second form of the same fault.
+SPOILED: dict[str, Callable[[Image.Image, bytes], bytes]] = {
+    "empty_image": lambda picture, data: b"",
+    "corrupt_image": lambda picture, data: data[: len(data) // 2],
+    "not_an_image": lambda picture, data: b"<html>404 Not Found</html>",
+    "image_bomb": lambda picture, data: bomb(),
+    "rotated_image": lambda picture, data: turned(picture),
+    "animated_image": lambda picture, data: moving(picture, "GIF"),
+    "cmyk_image": lambda picture, data: saved(picture.convert("CMYK"), "JPEG"),
+    "deep_image": lambda picture, data: deep_greys(picture),
+    "corrupt_image_2": lambda picture, data: one_bit_changed(picture),
+    "animated_image_2": lambda picture, data: moving(picture, "PNG"),
+    "deep_image_2": lambda picture, data: deep_colours(),
+}
+IMAGE_FAULTS = ("missing_image", "renamed_image", *SPOILED)
 
 
 def bare(name: str) -> str:
@@ -177,7 +203,6 @@ def _first(change: Callable[[str], str]) -> Callable[[Row, list[Row]], None]:
     return apply
 
 
-# A name that ends in _2 is a second form of the same fault.
 ROW_FAULTS: dict[str, Callable[[Row, list[Row]], bytes | None]] = {
     "not_json": lambda row, _: json.dumps(row).encode().replace(b'"id":', b"id:"),
     "not_utf8": lambda row, _: json.dumps(row).encode().replace(b'"id": "', b'"id": "\xff'),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import stat
 import warnings
+import zlib
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -83,8 +84,11 @@ class ImageDoctor:
         if not stat.S_ISREG(status.st_mode) or not size:
             return None
         data = self._read(handle, min(size, _HEAD))
+        header = _bomb(data, self.max_pixels)
+        if header is not None:
+            return header
         if len(data) < size and bytes(data[:2]) != b"\xff\xd8":
-            header = _bomb(data, self.max_pixels) or read_header(self._rest(handle, size), size)
+            header = read_header(self._rest(handle, size), size)
         else:
             header = read_header(data, size)
             if header is None and len(data) < size:
@@ -114,10 +118,10 @@ class ImageDoctor:
 
     def _health(self, header: Header) -> Health:
         width, height = header.width, header.height
-        if width * height > self.max_pixels:
-            return Health(0, 0, (("image_bomb", _too_large(width, height, self.max_pixels)),))
         if header.damage:
             return Health(0, 0, (("corrupt_image", header.damage),))
+        if width * height > self.max_pixels:
+            return Health(0, 0, (("image_bomb", _too_large(width, height, self.max_pixels)),))
         faults = []
         if header.orientation != 1:
             faults.append(("rotated_image", f"EXIF orientation {header.orientation}"))
@@ -159,11 +163,14 @@ def _oddities(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _bomb(data: memoryview, max_pixels: int) -> Header | None:
-    """Header of a PNG that is too large to be read, from its first bytes."""
-    if bytes(data[:8]) != b"\x89PNG\r\n\x1a\n" or len(data) < 24:
+    """Header of a PNG that is too large to be read, from its first bytes, if they are sound."""
+    if bytes(data[:8]) != b"\x89PNG\r\n\x1a\n" or len(data) < 33:
         return None
     width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-    return Header(width, height) if width * height > max_pixels else None
+    if width * height <= max_pixels:
+        return None
+    sound = zlib.crc32(data[12:29]) == int.from_bytes(data[29:33], "big")
+    return Header(width, height) if sound else None
 
 
 def _too_large(width: int, height: int, max_pixels: int) -> str:
