@@ -68,7 +68,7 @@ class _Lines(PlannedSource):
         return len(self._forms)
 
     def _picture(self, path: str, width: int | None, height: int | None) -> ImageRef:
-        picture = self._catalog.ref(join_path(self.settings.image_prefix, path))
+        picture = self.catalog.ref(join_path(self.settings.image_prefix, path))
         check_size(picture, width, height)
         return picture
 

@@ -93,7 +93,7 @@ class Visual7W(PlannedSource):
         at, choice = divmod(row, len(self.settings.answers))
         pair = decode_entry(image.qa_pairs[at], _Pair)
         question, kind = clean(pair.question), self.settings.answers[choice]
-        picture = self._catalog.ref(join_path(self.settings.image_prefix, image.filename))
+        picture = self.catalog.ref(join_path(self.settings.image_prefix, image.filename))
         order = [pair.answer, *pair.multiple_choices]
         if len(order) < 2 or len(set(order)) < len(order):
             raise EntryError("bad_choices", f"answer {pair.answer} of {pair.multiple_choices}")

@@ -91,7 +91,7 @@ class VqaV2(EntrySource):
         if found.image_id != asked.image_id:
             raise EntryError("image_id_differs", f"{file.places[at]}: image {found.image_id}")
         turns = answered(asked.question, found.multiple_choice_answer)
-        image = self._catalog.ref(image_path(self.settings.image_pattern, asked.image_id))
+        image = self.catalog.ref(image_path(self.settings.image_pattern, asked.image_id))
         origin = self._origin(found.question_type)
         return Sample.of("common_vqa", image, turns, origin)
 
@@ -139,7 +139,7 @@ class Pope(EntrySource):
         if probe.label not in ("yes", "no"):
             raise EntryError("bad_label", f"{probe.label!r} is neither yes nor no")
         turns = Turn("user", clean(probe.text)), Turn("assistant", probe.label)
-        image = self._catalog.ref(join_path(self.settings.image_prefix, probe.image))
+        image = self.catalog.ref(join_path(self.settings.image_prefix, probe.image))
         return Sample.of("adv_vqa", image, turns, self._origin(probe.category))
 
 
@@ -182,5 +182,5 @@ class Aokvqa(EntrySource):
     def _sample(self, index: int) -> Sample:
         asked = self._entries.file.read(index, _Choice)
         turns = lettered(asked.question, asked.choices, asked.correct_choice_idx)
-        image = self._catalog.ref(image_path(self.settings.image_pattern, asked.image_id))
+        image = self.catalog.ref(image_path(self.settings.image_pattern, asked.image_id))
         return Sample.of("mc_vqa", image, turns, self._origin())
