@@ -26,6 +26,10 @@ FILES = {
     "pope": {"questions": "pope.jsonl"},
     "aokvqa": {"questions": "aokvqa.json"},
     "llava_instruct": {"conversations": "llava_instruct.json"},
+    "vqav2_dialogue": {
+        "questions": "vqav2_dialogue_questions.json",
+        "annotations": "vqav2_dialogue_annotations.json",
+    },
     "refcoco": {"refs": "refs.json", "instances": "instances.json"},
     "coco_instances": {"instances": "instances.json"},
 }
@@ -35,8 +39,25 @@ EXTRA = {
     "textvqa": {"image_pattern": "{image_id}.png"},
     "ocrvqa": {"image_pattern": "{image_id}{suffix}"},
     "aokvqa": {"image_pattern": "{image_id}.png"},
+    "vqav2_dialogue": {"image_pattern": "{image_id}.png"},
 }
 EXPECTED = {
+    "vqav2_dialogue": [
+        "",
+        "missing_image",
+        "corrupt_image",
+        "image_bomb",
+        "too_few_questions",
+        "bad_entry",
+        "empty_text",
+        "no_annotation",
+        "duplicate_annotation",
+        "bad_annotation",
+        "image_id_differs",
+        "bad_entry",
+        "duplicate_id",
+        "bad_entry",
+    ],
     "vqav2": [
         "",
         "missing_image",
