@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from genixer.sources.doctor.crew import MANY, look_at_all
-from genixer.sources.doctor.images import ImageDoctor
+from genixer.doctor.crew import MANY, look_at_all
+from genixer.doctor.images import ImageDoctor
 
 ROUNDS, ROWS = 5, 200_000
 

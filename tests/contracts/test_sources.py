@@ -1,7 +1,10 @@
 """What every source owes, on a small file of its real layout and on a broken twin of it."""
 
+import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -339,3 +342,47 @@ def test_an_unknown_setting_is_refused(name):
 @names
 def test_opens_nothing_before_it_is_read(name, tmp_path):
     build(name, images=tmp_path / "nowhere", **dict.fromkeys(FILES[name], tmp_path / "nowhere"))
+
+
+HOSTILE = ("NaN", "9" * 400, '"../../\\u0000"')
+JSON_FILES = [
+    (name, key)
+    for name, files in sorted(FILES.items())
+    for key, file in files.items()
+    if Path(file).suffix in (".json", ".jsonl")
+]
+
+
+def places(value: Any) -> Iterator[list[tuple[Any, Any]]]:
+    """Every place of a JSON value as the containers on the way and the keys in them."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value[:2])
+    for key, one in list(inner):
+        yield [(value, key)]
+        if isinstance(one, dict | list):
+            yield from ([(value, key), *rest] for rest in places(one))
+
+
+@pytest.mark.parametrize(("name", "key"), JSON_FILES)
+def test_a_hostile_value_anywhere_costs_rows_but_no_crash(
+    name: str, key: str, tmp_path: Path
+) -> None:
+    path = FIXTURES / "sources" / FILES[name][key]
+    lines = path.suffix == ".jsonl"
+    text = path.read_text()
+    entries = [json.loads(line) for line in text.splitlines() if line] if lines else None
+    whole = json.loads(text) if entries is None else entries
+    for way in list(places(whole)):
+        holder, at = way[-1]
+        before, holder[at] = holder[at], "@hostile@"
+        spoilt = "\n".join(map(json.dumps, whole)) if lines else json.dumps(whole)
+        holder[at] = before
+        for value in HOSTILE:
+            file = tmp_path / path.name
+            file.write_text(spoilt.replace('"@hostile@"', value))
+            try:
+                source = build(name, **{key: file})
+                rows = list(source.read())
+            except ConfigError:
+                continue  # no entry is left of this layout
+            assert source.count() == len(rows)
+            assert all(map(encode_row, rows))

@@ -14,9 +14,9 @@ import pytest
 import genixer
 from genixer import cli
 from genixer.data import ImageRef, Origin, Sample, Turn, encode_row
+from genixer.doctor.findings import FINDINGS
 from genixer.errors import ConfigError
 from genixer.pipeline import doctor
-from genixer.sources.doctor.findings import FINDINGS
 from genixer.store.images import ImageCatalog
 
 PAGE = (Path(__file__).parents[2] / "docs" / "doctor.md").read_text()

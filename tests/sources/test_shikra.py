@@ -9,6 +9,7 @@ from genixer.sources.shikra import (
     RefCocoJsonl,
     ShikraQcboxa,
     ShikraRd,
+    Visual7WJsonl,
     marked_turn,
 )
 from genixer.store.entries import EntryError
@@ -107,3 +108,18 @@ def test_phrases_and_boxes_that_do_not_agree_are_refused(text, sequence, reason)
     with pytest.raises(EntryError) as caught:
         marked_turn("user", text, sequence, [ONE, TWO])
     assert caught.value.reason == reason
+
+
+def test_visual7w_asks_among_candidates_in_an_order_of_their_own():
+    rows = read(Visual7WJsonl, questions=SOURCES / "v7w_shikra.jsonl")
+    box, point = rows[:2]
+    assert box.turns[0].text == (
+        "Which object shows the time? Candidates: <box> <box> <box> <box> Reply with a box."
+    )
+    assert box.turns[1].boxes == (Box(20 / 64, 0.0, 30 / 64, 10 / 48),)
+    assert box.turns[1].boxes[0] in box.turns[0].boxes
+    assert point.turns[1] == Turn("assistant", "<point>", (), (Point(25 / 64, 5 / 48),))
+    assert point.turns[0].boxes == box.turns[0].boxes
+    assert (
+        read(Visual7WJsonl, questions=SOURCES / "v7w_shikra.jsonl", answers=("box",)) == (rows[::2])
+    )

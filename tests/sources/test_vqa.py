@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from genixer.data import Turn
 from genixer.sources.vqa import Aokvqa, Pope, VqaV2
+from genixer.sources.vqa_dialogue import VqaV2Dialogue
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -51,3 +52,25 @@ def test_aokvqa_gives_letters_in_the_order_of_the_choices():
 def test_a_pattern_that_cannot_name_images_is_refused_early(pattern):
     with pytest.raises(ValidationError, match="image_id"):
         VqaV2.Settings(images=".", questions="q", annotations="a", image_pattern=pattern)
+
+
+def test_a_dialogue_joins_the_first_questions_of_an_image_in_file_order():
+    files = {
+        "questions": FIXTURES / "sources" / "vqav2_dialogue_questions.json",
+        "annotations": FIXTURES / "sources" / "vqav2_dialogue_annotations.json",
+    }
+    settings = VqaV2Dialogue.Settings(
+        images=FIXTURES / "images", image_pattern="{image_id}.png", most_questions=2, **files
+    )
+    first, second = VqaV2Dialogue(settings).read()
+    assert [turn.text for turn in first.turns] == [
+        "What is the man holding?",
+        "cup",
+        "How many dogs are there?",
+        "2",
+    ]
+    assert [first.task, second.turns[2].text] == ["md", "What \\<box> is it?"]
+    more = settings.model_copy(update={"fewest_questions": 3, "most_questions": 8})
+    rows = list(VqaV2Dialogue(more).read())
+    assert len(rows[0].turns) == 6
+    assert rows[1].reason == "too_few_questions"

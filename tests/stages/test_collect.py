@@ -4,10 +4,11 @@ import msgspec
 import pytest
 from pydantic import ValidationError
 
-from genixer.data import Sample
+from genixer.data import Sample, encode_row
 from genixer.errors import ConfigError
 from genixer.stages.base import Step
 from genixer.stages.collect import CollectSettings, CollectStage
+from genixer.store import images as store_images
 from genixer.store.shards import raw_bytes, raw_text
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -116,3 +117,34 @@ def test_a_wrong_source_is_found_before_anything_runs(source, message):
 def test_a_file_that_is_not_there_stops_the_step(run_stage, tmp_path):
     with pytest.raises(ConfigError, match=r"gone\.jsonl"):
         run_stage(stage({"name": "pope", "questions": str(tmp_path / "gone.jsonl")}))
+
+
+def test_an_image_is_decoded_once_for_all_workers_and_rows_stay_the_same(
+    run_stage, tmp_path, monkeypatch
+):
+    images = FIXTURES / "images"
+    alone = run_stage(stage(POPE, REFCOCO), images=images, name="alone")
+    decoded = []
+    decode = store_images._decode
+    monkeypatch.setattr(
+        store_images,
+        "_decode",
+        lambda file, path, most: decoded.append(path) or decode(file, path, most),
+    )
+    run = tmp_path / "run"
+    (run / "collect" / ".tmp").mkdir(parents=True)
+
+    class Rows:
+        def __init__(self):
+            self.kept = []
+
+        def keep(self, row):
+            self.kept.append(encode_row(row))
+
+    out, step = Rows(), Step("collect", 7, images, run=run)
+    for first in range(0, len(alone.kept), 3):  # a fresh stage each, as in another worker
+        stage(POPE, REFCOCO).process(step, first, 3, out)
+    assert out.kept == alone.kept
+    assert sorted(decoded) == sorted({row.image.path for row in samples(alone)})
+    stage(POPE).finish(step, out, None)
+    assert list((run / "collect" / ".tmp").iterdir()) == []

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import msgspec
 
+from genixer.doctor import audit as doctor
+from genixer.doctor.audit import AuditReport
+from genixer.doctor.findings import FINDINGS, Finding
+from genixer.doctor.fix import fix
 from genixer.errors import ConfigError, DataError
 from genixer.pipeline.api import image_root
 from genixer.pipeline.settings import read_run
 from genixer.pipeline.tables import text_table
-from genixer.sources.doctor import audit as doctor
-from genixer.sources.doctor.audit import AuditReport
-from genixer.sources.doctor.findings import FINDINGS, Finding
-from genixer.sources.doctor.fix import fix
 
 __all__ = ["audit", "error_of", "json_report", "repair", "table"]
 

@@ -28,6 +28,11 @@ SOURCES = Registry(
         "llava_instruct": Entry(
             f"{_HERE}.dialogue:LlavaInstruct", "conversations (LLaVA JSON)", "CC BY 4.0"
         ),
+        "vqav2_dialogue": Entry(
+            f"{_HERE}.vqa_dialogue:VqaV2Dialogue",
+            "all questions of an image as a dialogue (VQAv2 JSON)",
+            "CC BY 4.0",
+        ),
         "refcoco": Entry(
             f"{_HERE}.grounding:RefCoco",
             "expressions and their boxes (refs and instances as JSON)",
@@ -62,6 +67,18 @@ SOURCES = Registry(
             f"{_HERE}.shikra:PointQaLocal",
             "questions about a point or a box (JSONL of Shikra)",
             "CC BY-NC 4.0 (Shikra's files), CC BY 4.0 (Visual Genome)",
+            capability="grounding",
+        ),
+        "localqa": Entry(
+            f"{_HERE}.localqa:LocalQa",
+            "questions about a point or a box (PointQA-Local JSON)",
+            "not stated",
+            capability="grounding",
+        ),
+        "visual7w_jsonl": Entry(
+            f"{_HERE}.shikra:Visual7WJsonl",
+            "which of some boxes (JSONL of Shikra)",
+            "CC BY-NC 4.0 (Shikra's files), Visual7W not stated",
             capability="grounding",
         ),
         "visual7w": Entry(

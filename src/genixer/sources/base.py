@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -13,7 +13,7 @@ from genixer.data import Origin, Quarantined, Sample
 from genixer.store.entries import AnyEntries, Entries
 from genixer.store.images import ImageCatalog
 
-__all__ = ["EntrySource", "Source", "SourceSettings"]
+__all__ = ["EntrySource", "LooksAtImages", "Source", "SourceSettings"]
 
 
 class SourceSettings(BaseModel):
@@ -56,6 +56,13 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class LooksAtImages(Protocol):
+    """A source whose image catalog can be shared with other workers."""
+
+    catalog: ImageCatalog
+
+
 class EntrySource(ABC):
     """A source that makes one row of each entry of one file: a subclass says which and how."""
 
@@ -68,7 +75,7 @@ class EntrySource(ABC):
     def __init__(self, settings: SourceSettings) -> None:
         """Keep `settings`; open nothing yet."""
         self.settings = settings
-        self._catalog = ImageCatalog(settings.images)
+        self.catalog = ImageCatalog(settings.images)
         self._entries = Entries(self._open, self.key, self._sample)
 
     @abstractmethod

@@ -65,7 +65,7 @@ class LlavaInstruct(EntrySource):
             Turn(_ROLES[said.speaker], clean(_unmarked(said.value, at)))
             for at, said in enumerate(entry.conversations)
         )
-        image = self._catalog.ref(join_path(self.settings.image_prefix, entry.image))
+        image = self.catalog.ref(join_path(self.settings.image_prefix, entry.image))
         return Sample.of("md", image, turns, self._origin("conversation"))
 
 

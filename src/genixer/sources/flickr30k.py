@@ -105,7 +105,7 @@ class Flickr30kEntities(PlannedSource):
         if caption.problem is not None:
             raise EntryError(caption.problem.reason, caption.problem.detail)
         path = join_path(self.settings.image_prefix, f"{name}{self.settings.image_suffix}")
-        picture = self._catalog.ref(path)
+        picture = self.catalog.ref(path)
         check_size(picture, image.chains.width, image.chains.height)
         if task == "rd":
             turns = self._told(caption, image.chains, picture, f"{name}/{caption.line}")

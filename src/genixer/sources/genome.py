@@ -84,7 +84,7 @@ class Genome(PlannedSource):
         missing = None
         for pattern in self.settings.image_patterns:
             try:
-                picture = self._catalog.ref(image_path(pattern, image_id))
+                picture = self.catalog.ref(image_path(pattern, image_id))
             except ImageError as error:
                 if error.reason != "missing_image":
                     raise

@@ -70,6 +70,6 @@ class Gqa(EntrySource):
         if asked.answer is None:
             raise EntryError("no_answer", "the entry has no answer: is it a test set?")
         turns = answered(asked.question, asked.answer)
-        image = self._catalog.ref(image_path(self.settings.image_pattern, asked.image_id))
+        image = self.catalog.ref(image_path(self.settings.image_pattern, asked.image_id))
         origin = self._origin(asked.types.structural if asked.types else "")
         return Sample.of("common_vqa", image, turns, origin)

@@ -81,7 +81,7 @@ class RefCoco:
     def __init__(self, settings: RefCocoSettings) -> None:
         """Keep `settings`; open nothing yet."""
         self.settings = settings
-        self._catalog = ImageCatalog(settings.images)
+        self.catalog = ImageCatalog(settings.images)
         self._instances = Instances(settings.instances)
 
     def files(self) -> list[Path]:
@@ -136,7 +136,7 @@ class RefCoco:
         if found.image_id != ref.image_id:
             raise EntryError("image_id_differs", f"annotation {found.id}: image {found.image_id}")
         image = self._instances.image(ref.image_id)
-        picture = self._catalog.ref(join_path(self.settings.image_prefix, image.file_name))
+        picture = self.catalog.ref(join_path(self.settings.image_prefix, image.file_name))
         box = pixel_box(found.bbox, image, picture, self.settings.slack_px)
         kind = self._instances.category(found.category_id)
         origin = Origin(self.name, self.settings.licence or self.licence, question_type=kind)
@@ -178,7 +178,7 @@ class CocoInstances(EntrySource):
         objects = [one for one in self._instances.annotations_of(image.id) if not one.iscrowd]
         if not objects:
             raise EntryError("no_objects", f"no annotation of image {image.id}")
-        picture = self._catalog.ref(join_path(self.settings.image_prefix, image.file_name))
+        picture = self.catalog.ref(join_path(self.settings.image_prefix, image.file_name))
         slack = self.settings.slack_px
         named = [
             (self._instances.category(one.category_id), pixel_box(one.bbox, image, picture, slack))

@@ -56,7 +56,7 @@ class OcrVqa:
     def __init__(self, settings: OcrVqaSettings) -> None:
         """Keep `settings`; open nothing yet."""
         self.settings = settings
-        self._catalog = ImageCatalog(settings.images)
+        self.catalog = ImageCatalog(settings.images)
 
     def files(self) -> list[Path]:
         """The dictionary."""
@@ -114,7 +114,7 @@ class OcrVqa:
         turns = answered(book.questions[row], book.answers[row])
         suffix = PurePosixPath(book.image_url).suffix
         path = image_path(self.settings.image_pattern, self._file.key(index), suffix)
-        image = self._catalog.ref(path)
+        image = self.catalog.ref(path)
         origin = Origin(self.name, self.settings.licence or self.licence)
         return Sample.of("common_vqa", image, turns, origin)
 

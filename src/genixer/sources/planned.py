@@ -34,7 +34,7 @@ class PlannedSource(ABC):
     def __init__(self, settings: SourceSettings) -> None:
         """Keep `settings`; open nothing yet."""
         self.settings = settings
-        self._catalog = ImageCatalog(settings.images)
+        self.catalog = ImageCatalog(settings.images)
 
     @abstractmethod
     def _open(self) -> AnyEntries:

@@ -12,7 +12,9 @@ from genixer.tasks.instructions import lines
 
 __all__ = [
     "caption_turns",
+    "centre",
     "check_size",
+    "choice_turns",
     "corner_box",
     "grouped",
     "pixel_point",
@@ -103,6 +105,29 @@ def caption_turns(source: str, named: Sequence[tuple[str, Box]], key: str) -> tu
     form = random_for(0, source, key).choice(lines("dense_questions"))
     text = ", ".join(f"{name} <box>" for name, _ in rows)
     return Turn("user", form), Turn("assistant", text, tuple(box for _, box in rows))
+
+
+def choice_turns(
+    question: str, candidates: tuple[Box, ...], answer: Box | Point
+) -> tuple[Turn, Turn]:
+    """A question with candidates, and the one that is meant, or a point in it."""
+    kind, marks = (
+        "point" if isinstance(answer, Point) else "box",
+        " ".join(["<box>"] * len(candidates)),
+    )
+    asked = Turn("user", f"{question} Candidates: {marks} Reply with a {kind}.", candidates)
+    if isinstance(answer, Point):
+        return asked, Turn("assistant", "<point>", (), (answer,))
+    return asked, Turn("assistant", "<box>", (answer,))
+
+
+def centre(box: Box) -> Point:
+    """Middle of a box.
+
+    >>> centre(Box(0.0, 0.5, 0.5, 1.0))
+    Point(x=0.25, y=0.75)
+    """
+    return Point((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2)
 
 
 def grouped(sizes: Sequence[int]) -> tuple[int, ...]:

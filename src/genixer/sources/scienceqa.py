@@ -65,7 +65,7 @@ class ScienceQa:
     def __init__(self, settings: ScienceQaSettings) -> None:
         """Keep `settings`; open nothing yet."""
         self.settings = settings
-        self._catalog = ImageCatalog(settings.images)
+        self.catalog = ImageCatalog(settings.images)
 
     def files(self) -> list[Path]:
         """Problems, lists of ids."""
@@ -136,7 +136,7 @@ class ScienceQa:
         turns = lettered(question, problem.choices, problem.answer)
         # Lists such as minival draw on a split; the picture lies in the problem's own folder.
         path = join_path(self.settings.image_prefix, f"{problem.split}/{pid}/{problem.image}")
-        image = self._catalog.ref(path)
+        image = self.catalog.ref(path)
         licence = self.settings.licence or self.licence
         origin = Origin(self.name, licence, question_type=problem.subject)
         return Sample.of("mc_vqa", image, turns, origin)

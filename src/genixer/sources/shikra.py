@@ -13,11 +13,18 @@ from typing import ClassVar, Literal
 import msgspec
 from pydantic import Field
 
-from genixer.data import Box, ImageRef, Role, Sample, Turn, escape_marks
+from genixer.data import Box, ImageRef, Role, Sample, Turn, escape_marks, random_for
 from genixer.errors import ConfigError
 from genixer.sources.base import SourceSettings
 from genixer.sources.planned import PlannedSource
-from genixer.sources.regions import check_size, corner_box, grouped, pixel_point, region_turns
+from genixer.sources.regions import (
+    check_size,
+    choice_turns,
+    corner_box,
+    grouped,
+    pixel_point,
+    region_turns,
+)
 from genixer.store.entries import EntryError, EntryFile, clean, join_path, json_lines
 
 __all__ = [
@@ -28,6 +35,8 @@ __all__ = [
     "ShikraQcboxa",
     "ShikraRd",
     "ShikraTalkSettings",
+    "Visual7WJsonl",
+    "Visual7WJsonlSettings",
 ]
 
 Corners = tuple[float, float, float, float]
@@ -68,7 +77,7 @@ class _Lines(PlannedSource):
         return len(self._forms)
 
     def _picture(self, path: str, width: int | None, height: int | None) -> ImageRef:
-        picture = self._catalog.ref(join_path(self.settings.image_prefix, path))
+        picture = self.catalog.ref(join_path(self.settings.image_prefix, path))
         check_size(picture, width, height)
         return picture
 
@@ -162,6 +171,56 @@ class PointQaLocal(_Lines):
             point = pixel_point(asked.point, picture, self.settings.slack_px)
             turns = Turn("user", f"{question} <point>", (), (point,)), answer
         return Sample.of("point_qa", picture, turns, self._origin(f"local_{self._forms[row]}"))
+
+
+class Visual7WJsonlSettings(_ShikraSettings):
+    """Where Visual7W pointing lies, as Shikra converted it."""
+
+    questions: Path
+    """JSONL of file_path, question, candidates (corners in px), answer (one of them), point (x, y
+    in px, inside the answer), img_w, img_h: `v7w_pointing_train.jsonl`, a file a split."""
+    answers: tuple[Literal["box", "point"], ...] = Field(("box", "point"), min_length=1)
+    """What the answer is, one sample of each."""
+
+
+class _Choice(msgspec.Struct):
+    file_path: str
+    question: str
+    candidates: list[Corners]
+    answer: Corners
+    point: tuple[float, float]
+    img_w: int
+    img_h: int
+
+
+class Visual7WJsonl(_Lines):
+    """`Which` questions with their candidates in an order of their own, as PointQA."""
+
+    name: ClassVar[str] = "visual7w_jsonl"
+    licence: ClassVar[str] = "CC BY-NC 4.0 (Shikra's files), Visual7W not stated"
+    tasks: ClassVar[tuple[str, ...]] = ("point_qa",)
+    Settings: ClassVar[type[Visual7WJsonlSettings]] = Visual7WJsonlSettings
+    _entry: ClassVar[type[msgspec.Struct]] = _Choice
+
+    def __init__(self, settings: Visual7WJsonlSettings) -> None:
+        """Keep `settings`; open nothing yet."""
+        super().__init__(settings)
+        self._path, self._forms = settings.questions, settings.answers
+
+    def _sample(self, index: int, row: int) -> Sample:
+        asked = self._file.read(index, _Choice)
+        question, order = clean(asked.question), list(asked.candidates)
+        if len(order) < 2 or len(set(order)) < len(order) or asked.answer not in order:
+            raise EntryError("bad_choices", f"answer {asked.answer} of {order}"[:200])
+        picture = self._picture(asked.file_path, asked.img_w, asked.img_h)
+        # The place of the answer in the file may tell it: an order is drawn for each line.
+        random_for(0, self.name, f"{asked.file_path}/{asked.question}/{order}").shuffle(order)
+        boxes = {corners: self._box(corners, picture) for corners in order}
+        kind, answer = self._forms[row], boxes[asked.answer]
+        point = pixel_point(asked.point, picture, self.settings.slack_px)
+        meant = answer if kind == "box" else point
+        turns = choice_turns(question, tuple(boxes.values()), meant)
+        return Sample.of("point_qa", picture, turns, self._origin(f"which_{kind}"))
 
 
 class ShikraTalkSettings(_ShikraSettings):

@@ -59,6 +59,6 @@ class TallyQa(EntrySource):
         if not 0 <= asked.answer <= _MOST:
             raise EntryError("bad_answer", f"the count is not in 0 to {_MOST}")
         turns = answered(asked.question, str(asked.answer))
-        image = self._catalog.ref(join_path(self.settings.image_prefix, asked.image))
+        image = self.catalog.ref(join_path(self.settings.image_prefix, asked.image))
         kinds = {True: "simple", False: "complex", None: asked.data_source}
         return Sample.of("common_vqa", image, turns, self._origin(kinds[asked.issimple]))

@@ -74,7 +74,7 @@ class TextVqa(EntrySource):
             raise EntryError("no_answer", "the entry has no answers: is it the test set?")
         if answer in _REFUSALS:
             raise EntryError("no_answer", f"most people said {answer!r}")
-        image = self._catalog.ref(image_path(self.settings.image_pattern, asked.image_id))
+        image = self.catalog.ref(image_path(self.settings.image_pattern, asked.image_id))
         turns = answered(asked.question, answer)
         return Sample.of("common_vqa", image, turns, self._origin())
 

@@ -9,10 +9,10 @@ from typing import ClassVar, Literal
 import msgspec
 from pydantic import Field
 
-from genixer.data import Box, ImageRef, Point, Sample, Turn, random_for
+from genixer.data import Box, ImageRef, Sample, random_for
 from genixer.sources.base import SourceSettings
 from genixer.sources.planned import PlannedSource
-from genixer.sources.regions import wide_box
+from genixer.sources.regions import centre, choice_turns, wide_box
 from genixer.store.entries import EntryError, EntryFile, clean, decode_entry, join_path, json_array
 
 __all__ = ["Visual7W", "Visual7WSettings"]
@@ -93,16 +93,14 @@ class Visual7W(PlannedSource):
         at, choice = divmod(row, len(self.settings.answers))
         pair = decode_entry(image.qa_pairs[at], _Pair)
         question, kind = clean(pair.question), self.settings.answers[choice]
-        picture = self._catalog.ref(join_path(self.settings.image_prefix, image.filename))
+        picture = self.catalog.ref(join_path(self.settings.image_prefix, image.filename))
         order = [pair.answer, *pair.multiple_choices]
         if len(order) < 2 or len(set(order)) < len(order):
             raise EntryError("bad_choices", f"answer {pair.answer} of {pair.multiple_choices}")
         random_for(0, self.name, str(pair.qa_id)).shuffle(order)
         boxes = {number: self._box(number, picture) for number in order}
-        turns = (
-            Turn("user", _asked(question, len(order), kind), tuple(boxes.values())),
-            _answer(boxes[pair.answer], kind),
-        )
+        answer = boxes[pair.answer] if kind == "box" else centre(boxes[pair.answer])
+        turns = choice_turns(question, tuple(boxes.values()), answer)
         return Sample.of("point_qa", picture, turns, self._origin(f"{pair.type}_{kind}"))
 
     def _box(self, number: int, picture: ImageRef) -> Box:
@@ -125,14 +123,3 @@ class Visual7W(PlannedSource):
             return where, raw
         at = row // len(self.settings.answers)
         return f"{where}.qa_pairs[{at}]", bytes(pairs[at])
-
-
-def _asked(question: str, candidates: int, kind: str) -> str:
-    return f"{question} Candidates: {' '.join(['<box>'] * candidates)} Reply with a {kind}."
-
-
-def _answer(box: Box, kind: str) -> Turn:
-    if kind == "box":
-        return Turn("assistant", "<box>", (box,))
-    centre = Point((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2)
-    return Turn("assistant", "<point>", (), (centre,))

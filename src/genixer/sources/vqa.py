@@ -23,7 +23,15 @@ from genixer.store.entries import (
     json_lines,
 )
 
-__all__ = ["Aokvqa", "AokvqaSettings", "Pope", "PopeSettings", "VqaV2", "VqaV2Settings"]
+__all__ = [
+    "Aokvqa",
+    "AokvqaSettings",
+    "Pope",
+    "PopeSettings",
+    "VqaFiles",
+    "VqaV2",
+    "VqaV2Settings",
+]
 
 
 class VqaV2Settings(SourceSettings):
@@ -51,33 +59,29 @@ class _Annotation(msgspec.Struct):
     question_type: str = ""
 
 
-class VqaV2(EntrySource):
-    """Open questions with their majority answer, as common VQA."""
+class VqaFiles:
+    """Questions and annotations of VQAv2; opened on first use."""
 
-    name: ClassVar[str] = "vqav2"
-    licence: ClassVar[str] = "CC BY 4.0"
-    tasks: ClassVar[tuple[str, ...]] = ("common_vqa",)
-    Settings: ClassVar[type[VqaV2Settings]] = VqaV2Settings
-    key: ClassVar[str] = "question_id"
-    settings: VqaV2Settings
+    def __init__(self, settings: VqaV2Settings) -> None:
+        """Keep where they are."""
+        self._settings = settings
 
-    def files(self) -> list[Path]:
-        """Questions, annotations."""
-        return [self.settings.questions, self.settings.annotations]
+    @cached_property
+    def questions(self) -> EntryFile:
+        """The questions, split."""
+        return json_array(self._settings.questions, "questions")
 
     @cached_property
     def _annotations(self) -> tuple[EntryFile, dict[int | str, int], frozenset[int | str]]:
         """The file, the entry of each question, and the questions with more than one."""
-        file = json_array(self.settings.annotations, "annotations")
+        file = json_array(self._settings.annotations, "annotations")
         first, repeated = file.by_id("question_id")
         doubted = {file.read(i, _Id).question_id for i in repeated}
         return file, first, frozenset(doubted)
 
-    def _open(self) -> AnyEntries:
-        return json_array(self.settings.questions, "questions")
-
-    def _sample(self, index: int) -> Sample:
-        asked = self._entries.file.read(index, _Question)
+    def read(self, index: int) -> tuple[_Question, _Annotation]:
+        """Question `index` and its annotation; raises `EntryError`."""
+        asked = self.questions.read(index, _Question)
         file, entry_of, doubted = self._annotations
         if asked.question_id not in entry_of:
             raise EntryError("no_annotation", f"question {asked.question_id} in {file.path.name}")
@@ -90,8 +94,35 @@ class VqaV2(EntrySource):
             raise EntryError("bad_annotation", f"{file.places[at]}: {error}") from error
         if found.image_id != asked.image_id:
             raise EntryError("image_id_differs", f"{file.places[at]}: image {found.image_id}")
+        return asked, found
+
+
+class VqaV2(EntrySource):
+    """Open questions with their majority answer, as common VQA."""
+
+    name: ClassVar[str] = "vqav2"
+    licence: ClassVar[str] = "CC BY 4.0"
+    tasks: ClassVar[tuple[str, ...]] = ("common_vqa",)
+    Settings: ClassVar[type[VqaV2Settings]] = VqaV2Settings
+    key: ClassVar[str] = "question_id"
+    settings: VqaV2Settings
+
+    def __init__(self, settings: VqaV2Settings) -> None:
+        """Keep `settings`; open nothing yet."""
+        super().__init__(settings)
+        self._pairs = VqaFiles(settings)
+
+    def files(self) -> list[Path]:
+        """Questions, annotations."""
+        return [self.settings.questions, self.settings.annotations]
+
+    def _open(self) -> AnyEntries:
+        return self._pairs.questions
+
+    def _sample(self, index: int) -> Sample:
+        asked, found = self._pairs.read(index)
         turns = answered(asked.question, found.multiple_choice_answer)
-        image = self._catalog.ref(image_path(self.settings.image_pattern, asked.image_id))
+        image = self.catalog.ref(image_path(self.settings.image_pattern, asked.image_id))
         origin = self._origin(found.question_type)
         return Sample.of("common_vqa", image, turns, origin)
 
@@ -139,7 +170,7 @@ class Pope(EntrySource):
         if probe.label not in ("yes", "no"):
             raise EntryError("bad_label", f"{probe.label!r} is neither yes nor no")
         turns = Turn("user", clean(probe.text)), Turn("assistant", probe.label)
-        image = self._catalog.ref(join_path(self.settings.image_prefix, probe.image))
+        image = self.catalog.ref(join_path(self.settings.image_prefix, probe.image))
         return Sample.of("adv_vqa", image, turns, self._origin(probe.category))
 
 
@@ -182,5 +213,5 @@ class Aokvqa(EntrySource):
     def _sample(self, index: int) -> Sample:
         asked = self._entries.file.read(index, _Choice)
         turns = lettered(asked.question, asked.choices, asked.correct_choice_idx)
-        image = self._catalog.ref(image_path(self.settings.image_pattern, asked.image_id))
+        image = self.catalog.ref(image_path(self.settings.image_pattern, asked.image_id))
         return Sample.of("mc_vqa", image, turns, self._origin())

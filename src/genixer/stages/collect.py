@@ -11,8 +11,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from genixer.data import Quarantined, random_for
 from genixer.errors import near
 from genixer.sources import SOURCES
-from genixer.sources.base import Source
-from genixer.stages.base import Estimate, ExpectedRows, RowWriter, Stage, StageSettings, Step
+from genixer.sources.base import LooksAtImages, Source
+from genixer.stages.base import (
+    Estimate,
+    ExpectedRows,
+    FileWriter,
+    RowWriter,
+    Stage,
+    StageSettings,
+    Step,
+    StepOutput,
+)
+from genixer.store.layout import StepFolder
 from genixer.store.shards import raw_bytes
 
 __all__ = ["CollectSettings", "CollectStage", "SourceConfig"]
@@ -116,6 +126,10 @@ class CollectStage(Stage):
                 _write(part, range(max(0, first), min(last, part.entries)), out)
             first, last = first - part.entries, last - part.entries
 
+    def finish(self, step: Step, out: FileWriter, rows: StepOutput) -> None:
+        """Nothing is made; what the workers shared goes."""
+        _shared(step).unlink(missing_ok=True)
+
     def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:
         """From `expected_rows` and limits; unknown where a source has neither."""
         sizes = [(config, self._expected(config)) for config in self.settings.sources]
@@ -138,6 +152,9 @@ class CollectStage(Stage):
 
     def _part(self, step: Step, config: SourceConfig) -> _Part:
         source = config.build(step.images, step.resolve_all(config.model_extra or {}))
+        shared = _shared(step)
+        if isinstance(source, LooksAtImages) and shared.parent.is_dir():
+            source.catalog.share(shared)
         total = source.count()
         drawn = None
         if config.fraction < 1.0:
@@ -148,6 +165,11 @@ class CollectStage(Stage):
         limits = (config.limit, self.settings.limit_per_source, share)
         entries = min([total, *(limit for limit in limits if limit is not None)])
         return _Part(source, entries, drawn)
+
+
+def _shared(step: Step) -> Path:
+    """Where the workers tell each other which images they decoded; cleared after a crash."""
+    return StepFolder(step.run / step.name).scratch / "image_sizes"
 
 
 def _by_task(config: SourceConfig, rows: int | None) -> list[ExpectedRows]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from genixer.data import ImageRef, escapes
 from genixer.errors import DataError
 from genixer.store.archives import MemberError, read_member, split_archive
+from genixer.store.image_sizes import ImageSizes
 from genixer.store.png import png_damage
 
 if TYPE_CHECKING:
@@ -155,6 +156,13 @@ class ImageCatalog:
         """
         self.root, self.max_pixels, self._keep = root, max_pixels, keep
         self._known: OrderedDict[str, ImageRef | tuple[str, str]] = OrderedDict()
+        self._sizes: ImageSizes | None = None
+
+    def share(self, path: Path) -> None:
+        """Share what was decoded with every process that names the same file, which may be new."""
+        from PIL import __version__ as pillow
+
+        self._sizes = ImageSizes(path, f"pillow {pillow}, {self.max_pixels} px")
 
     def ref(self, path: str) -> ImageRef:
         """Ref with the sha256 of the file's bytes and its upright size in px.
@@ -177,13 +185,20 @@ class ImageCatalog:
     def _look(self, path: str) -> ImageRef | tuple[str, str]:
         try:
             with _opened(self.root, path) as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-                file.seek(0)
-                # Decoding in full, not the header alone, is what finds truncated files.
-                width, height = _decode(file, path, self.max_pixels).size
-            return ImageRef(path, width, height, digest)
+                digest = hashlib.file_digest(file, "sha256")
+                known = self._sizes and self._sizes.get(digest.digest())
+                width, height = known or self._decoded(file, path, digest.digest())
+            return ImageRef(path, width, height, digest.hexdigest())
         except ImageError as error:
             return error.reason, error.detail
+
+    def _decoded(self, file: BinaryIO, path: str, digest: bytes) -> tuple[int, int]:
+        file.seek(0)
+        # Decoding in full, not the header alone, is what finds truncated files.
+        size = _decode(file, path, self.max_pixels).size
+        if self._sizes is not None:
+            self._sizes.put(digest, size)
+        return size
 
 
 @contextmanager

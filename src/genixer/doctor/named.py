@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from genixer.sources.doctor.rows import hash_of
+from genixer.doctor.rows import hash_of
 
 __all__ = ["ImageTable", "Named", "spool"]
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import msgspec
 
+from genixer.doctor.headers import Header, read_header
 from genixer.paths import escapes
-from genixer.sources.doctor.headers import Header, read_header
 from genixer.store.images import MAX_PIXELS, ImageError, open_image
 
 __all__ = ["Health", "ImageDoctor"]

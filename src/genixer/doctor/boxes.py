@@ -9,8 +9,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from genixer.data import Box
+from genixer.doctor.findings import Finding
 from genixer.frames import FRAMES, Frame, box_to_frame, check_frame
-from genixer.sources.doctor.findings import Finding
 from genixer.tasks.base import Canvas
 from genixer.tasks.grammar import UnreadableError, read_turn
 

@@ -17,8 +17,8 @@ from typing import IO
 
 import msgspec
 
+from genixer.doctor.images import Health, ImageDoctor
 from genixer.errors import StoreError
-from genixer.sources.doctor.images import Health, ImageDoctor
 
 __all__ = ["look_at_all", "serve"]
 
@@ -63,7 +63,7 @@ class _Helper:
         arguments = (str(root.resolve()), plan, turn, of)
         code = (
             f"import sys; sys.path[:] = {sys.path!r}; "
-            f"from genixer.sources.doctor.crew import serve; serve(*{arguments!r})"
+            f"from genixer.doctor.crew import serve; serve(*{arguments!r})"
         )
         # Our own interpreter and code, no shell. Ctrl-C is the parent's business.
         self._process = subprocess.Popen(  # nosec B603

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from genixer.doctor import crew
+from genixer.doctor.images import ImageDoctor
 from genixer.errors import StoreError
-from genixer.sources.doctor import crew
-from genixer.sources.doctor.images import ImageDoctor
 from genixer.store.images import ImageError, open_image
 
 RNG = random.Random(5)
@@ -60,7 +60,7 @@ def test_a_sound_image_has_its_size_and_no_fault(name: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", ["baseline.jpg", "metadata.jpg", "rgb.png", "lossy.webp"])
 def test_a_sound_image_needs_no_decoder(name: str, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("genixer.sources.doctor.images.open_image", None)
+    monkeypatch.setattr("genixer.doctor.images.open_image", None)
     assert look(tmp_path, SOUND[name]).width == 90
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import xxhash
 
-from genixer.sources.doctor.layouts import Row
+from genixer.doctor.row import Row
 from genixer.tasks.grammar import IMAGE_MARK
 
 __all__ = ["Ids", "row_faults", "without_mark"]

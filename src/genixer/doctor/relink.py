@@ -9,10 +9,10 @@ from pathlib import Path
 
 import msgspec
 
-from genixer.sources.doctor.entries import EntryStream
-from genixer.sources.doctor.findings import Finding
-from genixer.sources.doctor.layouts import Layout
-from genixer.sources.doctor.named import ImageTable
+from genixer.doctor.entries import EntryStream
+from genixer.doctor.findings import Finding
+from genixer.doctor.layouts import Layout
+from genixer.doctor.named import ImageTable
 from genixer.sources.unlabelled import SUFFIXES
 from genixer.store.entries import EntryError
 

@@ -9,14 +9,15 @@ import pytest
 from PIL import Image, ImageOps
 
 from genixer.data import Quarantined
+from genixer.doctor.audit import audit
+from genixer.doctor.findings import FINDINGS
+from genixer.doctor.fix import Done, fix
 from genixer.errors import ConfigError, StoreError
 from genixer.formats.llava import LlavaFormat, LlavaSettings
-from genixer.sources.doctor.audit import audit
-from genixer.sources.doctor.findings import FINDINGS
-from genixer.sources.doctor.fix import Done, fix
 from genixer.store.shards import raw_bytes
 
-IMAGES = Path(__file__).parents[2] / "fixtures" / "images"
+ONE_TURN = b'[{"conversations":[{"from":"human","value":"?"}]}]'
+IMAGES = Path(__file__).parents[1] / "fixtures" / "images"
 
 
 def found(report):
@@ -137,7 +138,7 @@ def test_what_a_reader_refuses_is_found(damaged) -> None:
 
 
 def test_every_broken_fixture_entry_is_found() -> None:
-    fixtures = Path(__file__).parents[2] / "fixtures"
+    fixtures = Path(__file__).parents[1] / "fixtures"
     file = fixtures / "sources" / "llava_instruct_broken.json"
     where = {one.where for one in audit(file, images=fixtures / "images", format="llava").findings}
     for row in LlavaFormat().read(file, fixtures / "images"):
@@ -153,7 +154,9 @@ def test_the_format_is_told_only_where_it_can_be_one_alone(tmp_path: Path) -> No
             audit(tmp_path / name, **options)
         return str(error.value)
 
-    assert "can be of no formats; name one with --format: llava, rows" in refused(b'[{"a": 1}]')
+    assert "are of no format that is read here; name one with --format: llava, " in refused(
+        b'[{"a": 1}]'
+    )
     assert "tells no format (not_json)" in refused(b"[{]")
     assert "tells no format (bad_entry)" in refused(b"[1]")
     assert "there is no entry in it" in refused(b"[]")
@@ -162,8 +165,8 @@ def test_the_format_is_told_only_where_it_can_be_one_alone(tmp_path: Path) -> No
     assert "there is no entry" in refused(b"\n", "a.jsonl")
     assert "tells no format" in refused(b"[{")
     assert "did you mean llava" in refused(b"[]", format="lava")
-    assert "name it with --images" in refused(b'[{"conversations":[]}]', images=tmp_path / "no")
-    assert "no frame is called" in refused(b'[{"conversations":[]}]', frame="units")
+    assert "name it with --images" in refused(ONE_TURN, images=tmp_path / "no")
+    assert "no frame is called" in refused(ONE_TURN, frame="units")
     assert "has no image root" in str(refused_folder(tmp_path))
 
 
@@ -266,7 +269,7 @@ def test_a_failure_half_way_leaves_nothing(damaged, tmp_path: Path, monkeypatch)
     def break_down(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("genixer.sources.doctor.fix.link", break_down)
+    monkeypatch.setattr("genixer.doctor.fix.link", break_down)
     with pytest.raises(StoreError, match="No space left"):
         fix(audit(damaged.file), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["damaged"]

@@ -15,16 +15,18 @@ from typing import IO
 
 import msgspec
 
+from genixer.data import ImageRef
+from genixer.doctor.boxes import NEED_SIZE, FrameTally, box_fault, brackets, numbers_in
+from genixer.doctor.crew import look_at_all
+from genixer.doctor.entries import EntryStream
+from genixer.doctor.findings import FINDINGS, Finding
+from genixer.doctor.layouts import LAYOUTS, Layout, Placed, layout_of
+from genixer.doctor.named import ImageTable, Named, spool
+from genixer.doctor.relink import image_files, known_contents, placed_again
+from genixer.doctor.row import Row
+from genixer.doctor.rows import Ids, row_faults
 from genixer.errors import ConfigError, UnknownNameError
 from genixer.frames import Frame, check_frame
-from genixer.sources.doctor.boxes import NEED_SIZE, FrameTally, box_fault, brackets, numbers_in
-from genixer.sources.doctor.crew import look_at_all
-from genixer.sources.doctor.entries import EntryStream
-from genixer.sources.doctor.findings import FINDINGS, Finding
-from genixer.sources.doctor.layouts import LAYOUTS, Layout, Row, layout_of
-from genixer.sources.doctor.named import ImageTable, Named, spool
-from genixer.sources.doctor.relink import image_files, known_contents, placed_again
-from genixer.sources.doctor.rows import Ids, row_faults
 from genixer.store.entries import EntryError
 from genixer.tasks.base import Canvas
 
@@ -108,6 +110,10 @@ def audit(
     layout = LAYOUTS[_known(format)] if format else _layout(stream)
     if layout.name == "rows" and (frame or decimals is not None):
         raise ConfigError(f"{path}: rows of a run say themselves in which frame their boxes are")
+    if not layout.in_text and (frame or decimals is not None):
+        raise ConfigError(
+            f"{path}: --frame and --decimals are for coordinates in text; {layout.name} has its own"
+        )
     declared = Declared(
         check_frame(frame) if frame else layout.frame,
         layout.decimals if decimals is None else decimals,
@@ -153,6 +159,8 @@ def _audit_rows(
         report.images = table.settle()
         _look_at_images(report, stream, layout, table)
         _look_at_boxes(report, stream, table, boxes, declared)
+        if isinstance(layout, Placed) and not layout.in_text:
+            _look_at_places(report, stream, layout, table)
     return report
 
 
@@ -175,7 +183,7 @@ def _look_at_rows(
         try:
             row = layout.row(raw)
         except EntryError as error:
-            report.add(Finding(error.reason, stream.where(number), error.detail))
+            report.add(_refused(error, stream.where(number)))
             continue
         for name, detail in row_faults(row, layout.marks):
             report.add(Finding(name, stream.where(number), detail))
@@ -185,7 +193,8 @@ def _look_at_rows(
             report.text_only += not _has_mark(row)
             continue
         table.add(row.image, number)
-        found = [bracket for _, text in row.turns for bracket in brackets(text)]
+        texts = [text for _, text in row.turns] if layout.in_text else []
+        found = [bracket for text in texts for bracket in brackets(text)]
         if found:
             line = _BoxLine(number, row.image, found, row.frame, row.decimals, row.size)
             boxes.write(msgspec.json.encode(line) + b"\n")
@@ -193,6 +202,34 @@ def _look_at_rows(
         report.add(Finding("truncated_file", path.name, detail))
     report.repeated = dict(report.ids.repeated())
     _look_at_ids(report, stream)
+
+
+def _refused(error: EntryError, where: str) -> Finding:
+    """What a reader says of an entry, in the words of the findings."""
+    if error.reason in FINDINGS:
+        return Finding(error.reason, where, error.detail)
+    return Finding("bad_entry", where, str(error))
+
+
+def _look_at_places(
+    report: AuditReport, stream: EntryStream, layout: Layout, table: ImageTable
+) -> None:
+    """Coordinates that are not in the text, by the format's own reader."""
+    for number, raw in stream:
+        try:
+            row = layout.row(raw)
+        except EntryError:
+            continue  # a finding already
+        if row.image is None or any(row_faults(row, layout.marks)):
+            continue
+        width, height = table.size(row.image)
+        error = (
+            width
+            and isinstance(layout, Placed)
+            and layout.misread(raw, ImageRef(row.image, width, height, ""))
+        )
+        if error:
+            report.add(_refused(error, stream.where(number)))
 
 
 def _look_at_ids(report: AuditReport, stream: EntryStream) -> None:

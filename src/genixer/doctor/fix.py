@@ -16,18 +16,19 @@ import msgspec
 import xxhash
 
 from genixer.data import Quarantined, encode_row
-from genixer.errors import ConfigError
-from genixer.sources.doctor.audit import AuditReport
-from genixer.sources.doctor.entries import EntryStream
-from genixer.sources.doctor.findings import Finding
-from genixer.sources.doctor.images import ImageDoctor
-from genixer.sources.doctor.layouts import Editable, Row
-from genixer.sources.doctor.repair import (
+from genixer.doctor.audit import AuditReport
+from genixer.doctor.entries import EntryStream
+from genixer.doctor.findings import Finding
+from genixer.doctor.images import ImageDoctor
+from genixer.doctor.layouts import Editable
+from genixer.doctor.repair import (
     marked_once,
     reencode,
     reencoded_path,
     with_sound_boxes,
 )
+from genixer.doctor.row import Row
+from genixer.errors import ConfigError
 from genixer.store.disk import full_disk, link
 from genixer.store.shards import raw_text
 from genixer.tasks.base import Canvas
@@ -67,7 +68,12 @@ def fix(report: AuditReport, out: Path) -> Counter[str]:
     the audit was not of a file.
     """
     layout, stream = report.layout, report.stream
-    if stream is None or not isinstance(layout, Editable):
+    if layout is not None and layout.name != "rows" and not layout.editable:
+        raise ConfigError(
+            f"{report.path}: {layout.name} can be audited but not repaired, its turns are no plain "
+            "texts; import it, export it as another format, and repair that"
+        )
+    if stream is None or not (isinstance(layout, Editable) and layout.editable):
         raise ConfigError(
             f"{report.path}: only a file of rows can be repaired; what a run made, a run makes "
             "again: export it, then repair the export"
@@ -172,7 +178,7 @@ class _Copy:
         if number in self._firsts:
             self._firsts[number] = xxhash.xxh3_64_intdigest(raw)
         for fault in faults:
-            if fault.name not in (*_MARKS, *_BOXES, *_IDS):
+            if fault.name not in (*_MARKS, *(_BOXES if self._layout.in_text else ()), *_IDS):
                 raise _Unfixable(fault.name, fault.detail)
         row = self._layout.row(raw)
         new = self._with_id(number, raw, row, where, done)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from genixer.sources.doctor.boxes import Four, box_fault, brackets, edges, numbers_in
+from genixer.doctor.boxes import Four, box_fault, brackets, edges, numbers_in
 from genixer.store.images import open_image
 from genixer.tasks.base import Canvas
 from genixer.tasks.grammar import IMAGE_MARK

@@ -8,19 +8,19 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from genixer.data import Box, ImageRef, Message, Origin, Sample, SftRow, Turn, encode_row
+from genixer.doctor import entries
+from genixer.doctor.audit import audit
+from genixer.doctor.boxes import FrameTally, box_fault, brackets
+from genixer.doctor.entries import EntryStream
+from genixer.doctor.named import ImageTable
+from genixer.doctor.rows import Ids
 from genixer.errors import ConfigError
 from genixer.frames import FRAMES
-from genixer.sources.doctor import entries
-from genixer.sources.doctor.audit import audit
-from genixer.sources.doctor.boxes import FrameTally, box_fault, brackets
-from genixer.sources.doctor.entries import EntryStream
-from genixer.sources.doctor.named import ImageTable
-from genixer.sources.doctor.rows import Ids
 from genixer.store.images import ImageCatalog
 from genixer.tasks.base import Canvas
 from genixer.tasks.grammar import UnreadableError, looks_like_box, read_turn
 
-IMAGES = Path(__file__).parents[2] / "fixtures" / "images"
+IMAGES = Path(__file__).parents[1] / "fixtures" / "images"
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
