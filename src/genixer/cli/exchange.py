@@ -22,7 +22,7 @@ def export(
     ] = None,
     format: Annotated[str, typer.Option(help="One of `genixer list formats`.")] = "llava",
     step: Annotated[
-        str | None, typer.Option(help="Step of the run; the last one that kept samples by default.")
+        str | None, typer.Option(help="Step of the run, where several keep samples.")
     ] = None,
     images: Annotated[str | None, typer.Option(help="Image root; a run knows its own.")] = None,
     use: Annotated[

@@ -140,7 +140,7 @@ def export(
         source: a run folder, a step folder, or a file of rows (`part-00000.jsonl`).
         out: where to write.
         format: name of a format (`list_plugins("formats")`).
-        step: which step of the run; by default the last one that kept samples.
+        step: which step of the run; may be left out where one alone kept samples.
         images: image root; a run knows its own.
         settings: the format's own, such as the frame of its boxes.
         use: what the file is for; `commercial` takes rows alone whose licence is known to allow it.
@@ -226,10 +226,23 @@ def _step_to_export(place: Path, step: str | None) -> Path:
         if step not in run.order:
             raise ConfigError(f"{place}: no step is called {step!r}; {near(step, run.order)}")
         return place / step
-    for name in reversed(run.order):
-        if StepFolder(place / name).manifest.is_file() and _keeps_samples(open_step(place / name)):
-            return place / name
-    raise StoreError(f"{place}: no finished step keeps samples; name one with --step")
+    return place / _only_step_with_samples(place, run.order)
+
+
+def _only_step_with_samples(place: Path, names: Iterable[str]) -> str:
+    """Name of the one finished step that keeps samples: of several, each may be what is wanted."""
+    finished = [
+        open_step(place / one) for one in names if StepFolder(place / one).manifest.is_file()
+    ]
+    found = [one for one in finished if _keeps_samples(one)]
+    if not found:
+        raise StoreError(f"{place}: no finished step keeps samples; name one with --step")
+    if len(found) > 1:
+        known = ", ".join(f"{one.name} ({one.stage}, {one.rows_kept} rows)" for one in found)
+        raise ConfigError(
+            f"{place}: {len(found)} steps keep samples: {known}; name one: --step {found[-1].name}"
+        )
+    return found[0].name
 
 
 def _keeps_samples(step: StoredStep) -> bool:
