@@ -32,6 +32,10 @@ def export(
     allow_loss: Annotated[
         bool, typer.Option("--allow-loss", help="Leave out rows that the format cannot carry.")
     ] = False,
+    copy_images: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Copy the rows' images there: needed for archives."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write samples in a published format; nothing is written when something would be lost."""
@@ -48,6 +52,7 @@ def export(
         settings=own,
         use=use,
         allow_loss=allow_loss,
+        copy_images=copy_images,
     )
     if as_json:
         print_json({"out": out, "counts": done, "rounding": done.rounding.as_mapping()})
