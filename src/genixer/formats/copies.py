@@ -66,7 +66,7 @@ def without_archives(samples: Iterable[Sample], images: Path) -> Iterator[Sample
         if inside is not None and not (images / inside[0]).is_dir():
             raise ConfigError(
                 f"row {sample.id}: its image {sample.image.path} lies in an archive, where "
-                "trainers do not look; --copy-images DIR writes images out, or take a format that holds "
-                "them (webdataset, parquet, hf_dataset); nothing was written"
+                "trainers do not look; --copy-images DIR writes images out, or take a format that "
+                "holds them (webdataset, parquet, hf_dataset); nothing was written"
             )
         yield sample
