@@ -74,11 +74,13 @@ loaders: $(LOADERS:%=.loaders/%/.installed)  ## install four trainers (slow, abo
 		echo "== $$trainer"; \
 		PYTHONPATH=src .loaders/$$trainer/bin/python -m pytest -q --noconftest -p no:anyio -k "$${trainer//-/_}" tests/formats/test_loaders.py; done
 
+# Genixer comes second: asked for both at once, pip searches long for versions that please the two of them.
 # torchvision and torchaudio are left away: their wheels fit one build of torch, and no loader of pictures needs them.
 .loaders/%/.installed:
 	@echo "Installing $(PIN_$*)"
 	@$(PYTHON) -m venv .loaders/$*
-	@.loaders/$*/bin/python -m pip --quiet --quiet install --no-compile $(PIP_FLAGS) torch==2.13.0 $(PIN_$*) pytest pytest-timeout .
+	@.loaders/$*/bin/python -m pip --quiet --quiet install --no-compile $(PIP_FLAGS) torch==2.13.0 $(PIN_$*)
+	@.loaders/$*/bin/python -m pip --quiet --quiet install --no-compile $(PIP_FLAGS) pytest pytest-timeout .
 	@.loaders/$*/bin/python -m pip uninstall --quiet --yes torchvision torchaudio
 	@touch $@
 
