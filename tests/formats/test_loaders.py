@@ -5,8 +5,9 @@ They do not live together: `make loaders` gives each an environment of its own.
 
 import importlib.util
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 
@@ -75,7 +76,8 @@ def test_axolotl_finds_the_image_of_every_row(tmp_path):
 def test_llamafactory_finds_the_dataset_by_its_entry(tmp_path, monkeypatch):
     if importlib.util.find_spec("torchaudio") is None:
         # It is imported for sound alone, and its wheels fit one build of torch only.
-        monkeypatch.setitem(sys.modules, "torchaudio", ModuleType("torchaudio"))
+        empty = importlib.util.module_from_spec(ModuleSpec("torchaudio", None))
+        monkeypatch.setitem(sys.modules, "torchaudio", empty)
     parser = pytest.importorskip("llamafactory.data.parser")
     loader = pytest.importorskip("llamafactory.data.loader")
     plugin = pytest.importorskip("llamafactory.data.mm_plugin")
