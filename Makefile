@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo study base test check static format lint types layers security fast all-tests bench clean docs pictures
+.PHONY: help demo study base test check static format lint types layers security fast all-tests loaders bench clean docs pictures
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP_FLAGS ?=
@@ -63,6 +63,27 @@ all-tests: $(VENV)/.dev-installed
 		|| echo "No Chromium on this machine: the browser test does NOT run, everything else does."
 	@$(PYTEST) -m "not gpu" --cov --cov-report=term:skip-covered --cov-fail-under=90
 
+# Each trainer has demands of its own on datasets and transformers, so each has an environment of its own.
+LOADERS := trl axolotl llamafactory ms-swift
+PIN_trl := trl==1.16.0
+PIN_axolotl := axolotl==0.19.0
+PIN_llamafactory := llamafactory==0.9.5
+PIN_ms-swift := ms-swift==4.6.0
+loaders: $(LOADERS:%=.loaders/%/.installed)  ## install four trainers (slow, about 1 GB each) and give their own loaders our files
+	@for trainer in $(LOADERS); do \
+		echo "== $$trainer"; \
+		PYTHONPATH=src .loaders/$$trainer/bin/python -m pytest -q --noconftest -p no:anyio -k "$${trainer//-/_}" tests/formats/test_loaders.py; done
+
+# Genixer comes second: asked for both at once, pip searches long for versions that please the two of them.
+# torchvision and torchaudio are left away: their wheels fit one build of torch, and no loader of pictures needs them.
+.loaders/%/.installed:
+	@echo "Installing $(PIN_$*)"
+	@$(PYTHON) -m venv .loaders/$*
+	@.loaders/$*/bin/python -m pip --quiet --quiet install --no-compile $(PIP_FLAGS) torch==2.13.0 $(PIN_$*)
+	@.loaders/$*/bin/python -m pip --quiet --quiet install --no-compile $(PIP_FLAGS) pytest pytest-timeout .
+	@.loaders/$*/bin/python -m pip uninstall --quiet --yes torchvision torchaudio
+	@touch $@
+
 docs: $(VENV)/.dev-installed  ## write docs/settings.md anew from the settings classes
 	@$(BIN)/python docs/make_settings.py
 
@@ -74,7 +95,7 @@ bench: $(VENV)/.dev-installed  ## speed and memory; prints its numbers, fails no
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 clean:  ## remove caches and the environment; runs/ stays
-	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	rm -rf $(VENV) .loaders .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "No python3 found; Genixer needs Python >= 3.11."; exit 1; }

@@ -323,7 +323,7 @@ class Completion(Record, frozen=True):
 class Generation(Record, frozen=True):
     """A request with what came back, as the generate stage keeps it.
 
-    `frame` and `decimals` say how to read boxes.
+    `frame` and `decimals` say how to read boxes, `licence` what the picture's owner allows.
     """
 
     id: str
@@ -333,6 +333,7 @@ class Generation(Record, frozen=True):
     decimals: int = 3
     generator: str = ""
     revision: str = ""
+    licence: str = ""
 
 
 class Verdict(Record, frozen=True):

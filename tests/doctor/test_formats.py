@@ -17,13 +17,14 @@ from genixer.formats.conversation import ConversationFormat
 from genixer.formats.llava import LlavaFormat
 
 names = pytest.mark.parametrize("name", sorted(CONVERSATIONS))
-TOLD = {"llava", "sharegpt", "shikra", "qwen_vl", "paligemma", "ms_swift", "messages"}
+TOLD = {"llava", "sharegpt", "shikra", "qwen_vl", "qwen_json", "paligemma", "ms_swift", "messages"}
 """Formats whose own rows, with boxes, can be told from those of all others."""
 SIGNS = {
     "ms_swift": ("<bbox>", "<bbox><bbox>"),
     "shikra": ("<boxes>", "<boxes><boxes>"),
     "qwen_vl": ("<box>", "<box>(1,"),
     "paligemma": ("<loc", "<loc9999><loc"),
+    "qwen_json": ('bbox_2d\\": [', 'bbox_2d\\": [9999'),
 }
 """A sign of boxes, and what spoils it."""
 

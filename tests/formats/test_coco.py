@@ -189,3 +189,26 @@ def test_a_conversation_that_no_rule_knows_has_boxes_without_words(tmp_path):
     CocoFormat().write([one], tmp_path / "out.json", IMAGES)
     assert json.loads((tmp_path / "out.json").read_bytes())["annotations"][0]["caption"] == ""
     assert list(CocoFormat().read(tmp_path / "out.json", IMAGES)) == [one]
+
+
+@pytest.mark.parametrize("path", [COCO, BROKEN])
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_parts_of_a_file_of_others_are_its_rows_faults_included(path, size):
+    whole, kind = list(CocoFormat().read(path, IMAGES)), CocoFormat()
+    assert kind.count(path) == len(whole)
+    for at in reversed(range(0, len(whole) + size, size)):
+        assert list(kind.part(path, IMAGES, at, size)) == whole[at : at + size]
+
+
+def test_parts_of_our_own_file_tell_of_annotations_left_over(tmp_path):
+    file = written(tmp_path, *(sample("rec", "Where?", "<box>", LEFT) for _ in range(3)))
+    file["annotations"] += [{**file["annotations"][0], "id": id} for id in (90, 91)]
+    path = tmp_path / "more.json"
+    path.write_text(json.dumps(file))
+    whole, kind = list(CocoFormat().read(path, IMAGES)), CocoFormat()
+    assert [one.reason for one in whole[3:]] == ["no_sample"] * 2
+    assert [list(kind.part(path, IMAGES, at, 2)) for at in (4, 2, 0)] == [
+        whole[4:],
+        whole[2:4],
+        whole[:2],
+    ]

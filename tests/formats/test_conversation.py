@@ -183,3 +183,12 @@ def test_groups_that_touching_cannot_tell_are_refused(text, boxes, groups, reaso
 def test_a_list_is_names_with_a_box_each(text, names):
     turn = Turn("assistant", text, (BOX,) * text.count("<box>"))
     assert names_of_list(*take_apart(turn, touching=True)) == names
+
+
+def test_an_entry_that_names_no_file_is_not_replaced(tmp_path):
+    info = tmp_path / "dataset_info.json"
+    info.write_text('{"a": {"hf_hub_url": "someone/a"}}')
+    with pytest.raises(ConfigError, match=r"'a' is the dataset of someone/a"):
+        LlamaFactoryFormat().write([talk(1)], tmp_path / "a.json", IMAGES)
+    assert json.loads(info.read_text()) == {"a": {"hf_hub_url": "someone/a"}}
+    assert not (tmp_path / "a.json").exists()

@@ -123,3 +123,20 @@ def test_a_table_without_its_header_is_a_config_error(content, tmp_path):
     (tmp_path / "a.csv").write_bytes(content)
     with pytest.raises(ConfigError, match=r"a\.csv"):
         list(CsvFormat().read(tmp_path / "a.csv", IMAGES))
+
+
+@pytest.mark.parametrize("path", [TABLE, BROKEN])
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_parts_of_a_file_of_others_are_its_rows_faults_included(path, size):
+    whole, kind = list(CsvFormat().read(path, IMAGES)), CsvFormat()
+    assert kind.count(path) == len(whole)
+    for at in reversed(range(0, len(whole) + size, size)):
+        assert list(kind.part(path, IMAGES, at, size)) == whole[at : at + size]
+
+
+def test_a_row_in_the_middle_is_found_behind_words_of_many_lines(tmp_path):
+    samples = [sample("one\ntwo\r\nthree", f"line\n{at}", origin=Origin("日本")) for at in range(9)]
+    kind = CsvFormat()
+    kind.write(samples, tmp_path / "a.csv", IMAGES)
+    assert kind.count(tmp_path / "a.csv") == 9
+    assert list(kind.part(tmp_path / "a.csv", IMAGES, 4, 3)) == samples[4:7]

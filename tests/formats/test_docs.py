@@ -59,7 +59,7 @@ def test_an_example_gives_the_row_it_shows(name, rows, monkeypatch):
 def test_all_formats_of_conversations_have_an_example():
     assert set(OURS) >= {
         *("llava", "sharegpt", "messages", "axolotl", "llama_factory", "ms_swift", "qwen_vl"),
-        *("paligemma", "shikra"),
+        *("qwen_json", "paligemma", "shikra"),
     }
 
 

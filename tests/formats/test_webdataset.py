@@ -308,3 +308,13 @@ def test_an_image_that_cannot_be_put_down_is_told(tmp_path):
     (tmp_path / "root" / "a").write_text("a file where a folder should be")
     path = tar(tmp_path / "a.tar", ("a/0.png", PNG), ("a/0.json", row()))
     assert reasons(read(path, tmp_path / "root")) == ["image_not_written"]
+
+
+def test_long_keys_that_begin_alike_are_samples_of_their_own(tmp_path):
+    keys = [f"{'k' * 210}{last}" for last in "ab"]
+    members = [
+        (f"{key}{end}", data) for key in keys for end, data in ((".json", row()), (".png", PNG))
+    ]
+    path = tar(tmp_path / "a.tar", *members)
+    assert reasons(read(path, tmp_path / "new")) == ["", ""]
+    assert WebDatasetFormat().count(path) == 2

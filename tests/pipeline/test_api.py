@@ -55,13 +55,24 @@ def exported(source: Path, **options: object) -> object:
     return json.loads(out.read_text())
 
 
-def test_the_last_step_that_keeps_samples_is_exported(folder: Path, formats: None) -> None:
+def test_the_one_step_that_keeps_samples_is_exported(folder: Path, formats: None) -> None:
     images = str(folder / "numbers" / "files" / "images")
     assert exported(folder) == [{"id": SAMPLE.id, "images": images}]
     assert exported(folder, step="copies") == exported(folder)
     assert exported(folder / "copies") == exported(folder)
     assert exported(folder) == exported(folder, settings={"indent": 1})
     assert "\n" in (folder.parent / "out.json").read_text()
+
+
+def test_of_several_steps_with_samples_one_has_to_be_named(
+    toy_config: Write, formats: None, tmp_path: Path
+) -> None:
+    copies = {"stage": "toy_samples", "with": {"sample": encode_row(SAMPLE).decode()}}
+    run = genixer.run(toy_config(copies=copies, more=copies), out=tmp_path / "run").folder
+    several = r"copies \(toy_samples, 1 rows\), more \(toy_samples, 1 rows\); name one: --step more"
+    with pytest.raises(ConfigError, match=several):
+        exported(run)
+    assert exported(run, step="copies")
 
 
 def test_a_file_of_rows_is_exported(folder: Path, formats: None) -> None:

@@ -92,6 +92,14 @@ def test_every_image_gets_each_task_in_both_modes(step: Step) -> None:
     assert len({row.id for row in desk.kept}) == 56
 
 
+def test_the_licence_of_the_pictures_goes_along_to_the_samples(step: Step, run_stage) -> None:
+    asked = {"tasks": ["rec"], "licence": "CC BY 4.0", "backend_settings": {"malformed": 0.0}}
+    done = run_stage(DecodeStage(DecodeSettings()), run(stage(**asked), step).kept, name="decode")
+    samples = list(done.rows(Sample))
+    assert samples
+    assert {one.origin.licence for one in samples} == {"CC BY 4.0"}
+
+
 def test_requests_about_one_image_lie_side_by_side_in_the_order_of_names(step: Step) -> None:
     paths = [row.request.image.path for row in run(stage(tasks=["rec"]), step).kept]
     assert paths == sorted(paths)

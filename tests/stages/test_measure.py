@@ -13,7 +13,7 @@ SCENES = [compose(3, "pool", i, Look(backgrounds=("sky",))) for i in range(4)]
 def sample(scene: Scene, question: str, answer: str) -> Sample:
     image = ImageRef(scene.image, scene.width, scene.height, scene.image)
     turns = (Turn("user", question), Turn("assistant", answer))
-    return Sample.of("common_vqa", image, turns, Origin("genixer", mode="specific"))
+    return Sample.of("common_vqa", image, turns, Origin("genixer", "CC BY-SA 4.0"))
 
 
 RIGHT = sample(SCENES[0], "What is in the background?", "sky")
@@ -72,4 +72,5 @@ def test_corrected_samples_have_the_true_answer_and_know_their_parent(run_stage,
     assert right.id == RIGHT.id
     assert corrected.turns[1].text == str(len(SCENES[1].things))
     assert corrected.origin.parents == (WRONG.id,)
+    assert corrected.origin.licence == "CC BY-SA 4.0"
     assert [one.reason for one in done.rejects] == ["no_true_answer"]

@@ -94,6 +94,24 @@ def test_shuffled_answers_are_those_of_others_with_the_same_form(mix):
             assert sample.turns[1].text in "AB"
 
 
+def test_answers_in_words_and_in_places_are_not_exchanged(mix):
+    box, other = Box(0.1, 0.1, 0.4, 0.4), Box(0.5, 0.5, 0.9, 0.9)
+
+    def point_qa(at, question, asked, answer, said=()):
+        image = ImageRef(f"{at}.png", 10, 10, f"{at:064x}")
+        turns = Turn("user", question, asked), Turn("assistant", answer, said)
+        return Sample.of("point_qa", image, turns, Origin("genixer", "CC BY 4.0"))
+
+    rows = [point_qa(at, "What is in <box>?", (box,), f"thing {at}") for at in range(8)]
+    rows += [
+        point_qa(at, "Which is it? <box> <box>", (box, other), "<box>", ((box, other)[at % 2],))
+        for at in range(8)
+    ]
+    found = mix("shuffled", base=None, synthetic=rows).samples
+    assert [len(one.turns[1].boxes) for one in found] == [0] * 8 + [1] * 8
+    assert {one.origin.licence for one in found} == {"CC BY 4.0"}
+
+
 def test_an_answer_that_nobody_else_can_take_is_counted(mix):
     done = mix("shuffled", base=None, synthetic=SYNTHETIC[:1])
     assert [reject.reason for reject in done.rejects] == ["no_other_answer"]

@@ -22,6 +22,7 @@ def test_rows_are_the_truth_about_the_files(run_stage):
     done = run_stage(stage(), {}, shard=2)
     scenes = list(done.rows(Scene))
     assert [scene.pool for scene in scenes] == ["labelled"] * 5 + ["plain"] * 3
+    assert {scene.licence for scene in scenes} == {"CC BY-SA 4.0 (OpenMoji)"}
     for scene in scenes:
         data = (done.files / scene.image).read_bytes()
         assert hashlib.sha256(data).hexdigest() == scene.sha256

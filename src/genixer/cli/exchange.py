@@ -22,7 +22,7 @@ def export(
     ] = None,
     format: Annotated[str, typer.Option(help="One of `genixer list formats`.")] = "llava",
     step: Annotated[
-        str | None, typer.Option(help="Step of the run; the last one that kept samples by default.")
+        str | None, typer.Option(help="Step of the run, where several keep samples.")
     ] = None,
     images: Annotated[str | None, typer.Option(help="Image root; a run knows its own.")] = None,
     use: Annotated[
@@ -32,6 +32,10 @@ def export(
     allow_loss: Annotated[
         bool, typer.Option("--allow-loss", help="Leave out rows that the format cannot carry.")
     ] = False,
+    copy_images: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Copy the rows' images there: needed for archives."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write samples in a published format; nothing is written when something would be lost."""
@@ -48,6 +52,7 @@ def export(
         settings=own,
         use=use,
         allow_loss=allow_loss,
+        copy_images=copy_images,
     )
     if as_json:
         print_json({"out": out, "counts": done, "rounding": done.rounding.as_mapping()})

@@ -38,6 +38,7 @@ _FORMS = {
     "axolotl": _Form(marks=False, editable=False),
     "ms_swift": _Form(in_text=False),
     "shikra": _Form(in_text=False),
+    "qwen_json": _Form(in_text=False),
     "qwen_vl": _Form(in_text=False, marks=False, editable=False),
     "paligemma": _Form(in_text=False, marks=False, editable=False),
 }
@@ -123,6 +124,16 @@ def _text(content: Any) -> str:
     return "\n".join(part.text for part in content if part.type == "text" and part.text)
 
 
+def _with_values(entry: Mapping[str, Any], said: Sequence[Mapping[str, Any]]) -> str:
+    """The one format of an entry whose turns have `from` and `value`."""
+    if said[0]["from"] == "user":
+        return "qwen_vl"
+    for key, name in (("target", "shikra"), ("images", "sharegpt")):
+        if key in entry:
+            return name
+    return "qwen_json" if any("bbox_2d" in str(one["value"]) for one in said) else "llava"
+
+
 def _fits(name: str, entry: Mapping[str, Any], said: Sequence[Mapping[str, Any]]) -> bool:
     """Whether turns are of a format that shares its field with others."""
     contents = [one.get("content") for one in said]
@@ -130,8 +141,7 @@ def _fits(name: str, entry: Mapping[str, Any], said: Sequence[Mapping[str, Any]]
     if "conversations" in entry:
         if not all({"from", "value"} <= one.keys() for one in said):
             return False
-        own = "shikra" if "target" in entry else "sharegpt" if "images" in entry else "llava"
-        return name == ("qwen_vl" if said[0]["from"] == "user" else own)
+        return name == _with_values(entry, said)
     if not all({"role", "content"} <= one.keys() for one in said):
         return False
     if "objects" in entry:

@@ -69,6 +69,11 @@ FORMATS = Registry(
             "Qwen-VL grounding text (<ref>, <box>)",
             capability="boxes as text",
         ),
+        "qwen_json": Entry(
+            f"{_HERE}.qwen_json:QwenJsonFormat",
+            "Qwen2.5-VL and Qwen3-VL answers in JSON (bbox_2d, label)",
+            capability="boxes as text",
+        ),
         "paligemma": Entry(
             f"{_HERE}.paligemma:PaliGemmaFormat",
             "PaliGemma prefix and suffix with location tokens",

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from genixer.data import Quarantined, Sample
 
-__all__ = ["Divisible", "Format", "FormatSettings"]
+__all__ = ["Divisible", "Format", "FormatSettings", "HoldsImages"]
 
 
 class FormatSettings(BaseModel):
@@ -66,4 +66,14 @@ class Divisible(Protocol):
         self, path: Path, images: Path, first: int, count: int
     ) -> Iterator[Sample | Quarantined]:
         """Rows `first` to `first + count` of those that `read` gives."""
+        ...
+
+
+@runtime_checkable
+class HoldsImages(Protocol):
+    """A format whose files can hold the images themselves; all others name them by path."""
+
+    @property
+    def holds_images(self) -> bool:
+        """Whether they do, with the settings at hand."""
         ...

@@ -67,6 +67,7 @@ class CocoFormat:
     def __init__(self, settings: CocoSettings | None = None) -> None:
         """Keep `settings`."""
         self.settings = settings or CocoSettings()
+        self._opened: tuple[tuple[Path, int, int], CocoFile] | None = None
 
     def write(self, samples: Iterable[Sample], out: Path, images: Path) -> Written:
         """Write `samples` in order, and the sidecars; image files are not touched."""
@@ -89,12 +90,36 @@ class CocoFormat:
 
         Raises `ConfigError` when the file is not of this layout.
         """
-        arrays = mapped_arrays(path)
-        for name in ("images", "annotations"):
-            if name not in arrays:
-                raise ConfigError(f"{path}: no array {name!r} in it: is it another file?")
-        file = CocoFile(arrays, images, self.settings.slack_px, self.settings.licence)
-        yield from file.samples() if "samples" in arrays else file.objects()
+        file = self._open(path, images)
+        yield from file.rows(0, len(file))
+
+    def count(self, path: Path) -> int:
+        """How many rows there are, broken ones included; opens no image."""
+        return len(self._open(path))
+
+    def part(
+        self, path: Path, images: Path, first: int, count: int
+    ) -> Iterator[Sample | Quarantined]:
+        """Rows `first` to `first + count`."""
+        yield from self._open(path, images).rows(first, first + count)
+
+    def _open(self, path: Path, images: Path | None = None) -> CocoFile:
+        """The file at `path`; looked through once for all its parts, as long as it stays."""
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+        as_it_is = path, status.st_mtime_ns, status.st_size
+        if self._opened is None or self._opened[0] != as_it_is:
+            arrays = mapped_arrays(path)
+            for name in ("images", "annotations"):
+                if name not in arrays:
+                    raise ConfigError(f"{path}: no array {name!r} in it: is it another file?")
+            settings = self.settings
+            self._opened = as_it_is, CocoFile(arrays, settings.slack_px, settings.licence)
+        if images is not None:
+            self._opened[1].look_below(images)
+        return self._opened[1]
 
 
 def _check(sample: Sample) -> None:

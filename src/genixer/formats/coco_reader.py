@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -93,52 +95,97 @@ class _ById:
 
 
 class CocoFile:
-    """One file, its arrays mapped; boxes are read through the size of the real image."""
+    """One file, its arrays mapped; boxes are read through the size of the real image.
 
-    def __init__(
-        self, arrays: Mapping[str, Elements], images: Path, slack_px: float, licence: str
-    ) -> None:
+    In memory: 32 bytes an image or annotation, and what `ImageCatalog` remembers.
+    """
+
+    def __init__(self, arrays: Mapping[str, Elements], slack_px: float, licence: str) -> None:
         """`arrays` has `images` and `annotations`; nothing is read yet."""
         self._arrays, self._slack_px, self._licence = arrays, slack_px, licence
-        self._catalog = ImageCatalog(images)
+        self._catalog = ImageCatalog(Path())
         self._image_at = _ById(arrays["images"], "id")
 
-    def samples(self) -> Iterator[Sample | Quarantined]:
-        """Conversations in order, then the annotations that no conversation has (`no_sample`)."""
-        found, boxes = self._arrays["samples"], self._arrays["annotations"]
-        at = _ById(boxes, "id")
-        used = bytearray(len(boxes))
-        for index in range(len(found)):
-            make = partial(self._conversation, index, at, used)
-            yield one_row(found.place(index), found.raw(index), make)
-        for index in range(len(boxes)):
-            if not used[index]:
-                yield _left(boxes, index, "no_sample", "no conversation has this annotation")
+    def look_below(self, images: Path) -> None:
+        """Take `images` for the image root from now on."""
+        if self._catalog.root != images:
+            self._catalog = ImageCatalog(images)
 
-    def objects(self) -> Iterator[Sample | Quarantined]:
-        """The objects of each image, then the annotations that belong to none."""
-        images, boxes = self._arrays["images"], self._arrays["annotations"]
-        at = _ById(boxes, "image_id")
-        for index in range(len(images)):
-            make = partial(self._objects, index, at)
-            yield one_row(images.place(index), images.raw(index), make)
-        for index, error in at.broken:
-            yield _left(boxes, index, error.reason, error.detail)
-        for index in range(len(boxes)):
-            yield from self._orphan(index)
+    def __len__(self) -> int:
+        """How many rows there are, broken ones included; opens no image."""
+        return len(self._whole) + len(self._left)
 
-    def _orphan(self, index: int) -> Iterator[Quarantined]:
+    def rows(self, first: int, last: int) -> Iterator[Sample | Quarantined]:
+        """Rows `first` to `last` (not included).
+
+        Conversations in order, then the annotations that no conversation has (`no_sample`). In
+        files of others: the objects of each image, then the annotations that belong to none.
+        """
+        whole, boxes = self._whole, self._arrays["annotations"]
+        make = self._conversation if self._ours else self._objects
+        for index in range(first, min(last, len(whole))):
+            yield one_row(whole.place(index), whole.raw(index), partial(make, index))
+        for at in range(max(0, first - len(whole)), last - len(whole)):
+            if at >= len(self._left):
+                return
+            index = self._left[at]
+            problem = self._problem(index)
+            yield _left(boxes, index, problem.reason, problem.detail)
+
+    @property
+    def _ours(self) -> bool:
+        return "samples" in self._arrays
+
+    @property
+    def _whole(self) -> Elements:
+        """Elements that become samples."""
+        return self._arrays["samples" if self._ours else "images"]
+
+    @cached_property
+    def _at(self) -> _ById:
+        """Annotations by what asks for them: conversations by their id, images by theirs."""
+        return _ById(self._arrays["annotations"], "id" if self._ours else "image_id")
+
+    @cached_property
+    def _left(self) -> array[int]:
+        """Positions of the annotations that become no part of a sample, in the order told of."""
         boxes = self._arrays["annotations"]
-        try:
-            image_id = boxes.read(index, _OfImage).image_id
-        except EntryError:
-            return  # told of already
-        if not self._image_at.all(image_id):
-            yield _left(boxes, index, "unknown_image", f"no image has the id {image_id}")
+        if self._ours:
+            used = self._used()
+            return array("Q", (at for at in range(len(boxes)) if not used[at]))
+        broken = [index for index, _ in self._at.broken]
+        return array("Q", chain(broken, (at for at in range(len(boxes)) if self._is_orphan(at))))
 
-    def _conversation(self, index: int, at: _ById, used: bytearray) -> Sample:
+    def _used(self) -> bytearray:
+        """Which annotations some conversation has, be it broken otherwise."""
+        used = bytearray(len(self._arrays["annotations"]))
+        for index in range(len(self._whole)):
+            with suppress(EntryError):  # told of with its conversation
+                for id in self._whole.read(index, _Conversation).annotations:
+                    for place_of in self._at.all(id):
+                        used[place_of] = 1
+        return used
+
+    def _is_orphan(self, index: int) -> bool:
+        try:
+            image_id = self._arrays["annotations"].read(index, _OfImage).image_id
+        except EntryError:
+            return False  # broken
+        return not self._image_at.all(image_id)
+
+    def _problem(self, index: int) -> EntryError:
+        """Why an annotation is part of no sample."""
+        if self._ours:
+            return EntryError("no_sample", "no conversation has this annotation")
+        try:
+            image_id = self._arrays["annotations"].read(index, _OfImage).image_id
+        except EntryError as error:
+            return error
+        return EntryError("unknown_image", f"no image has the id {image_id}")
+
+    def _conversation(self, index: int) -> Sample:
         entry = self._arrays["samples"].read(index, _Conversation)
-        places = self._places(entry.annotations, at, used)
+        places = self._places(entry.annotations)
         if entry.task not in TASKS:
             raise EntryError("unknown_task", entry.task)
         image, ref = self._image(entry.image_id)
@@ -150,22 +197,19 @@ class CocoFile:
             boxes.append(_box(annotation, ref, self._slack_px))
         return Sample.of(entry.task, ref, _turns(entry.turns, boxes), entry.origin)
 
-    def _places(self, ids: list[int], at: _ById, used: bytearray) -> list[int]:
-        """Where the annotations of a conversation are; all of them count as used from now on."""
-        found = [at.all(id) for id in ids]
-        for places in found:
-            for one in places:
-                used[one] = 1
+    def _places(self, ids: list[int]) -> list[int]:
+        """Where the annotations of a conversation are."""
+        found = [self._at.all(id) for id in ids]
         for id, places in zip(ids, found, strict=True):
             if len(places) != 1:
                 reason = "duplicate_id" if places else "unknown_annotation"
                 raise EntryError(reason, f"{len(places)} annotations have the id {id}")
         return [places[0] for places in found]
 
-    def _objects(self, index: int, at: _ById) -> Sample:
+    def _objects(self, index: int) -> Sample:
         image, ref = self._image(self._arrays["images"].read(index, _Image).id)
         named = []
-        for place_of in at.all(image.id):
+        for place_of in self._at.all(image.id):
             annotation = self._arrays["annotations"].read(place_of, _Annotation)
             if annotation.iscrowd:
                 continue

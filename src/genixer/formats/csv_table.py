@@ -10,10 +10,12 @@ import codecs
 import csv
 import io
 import re
+from array import array
 from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar, NamedTuple
 
 import msgspec
 
@@ -96,6 +98,7 @@ class CsvFormat:
     def __init__(self, settings: CsvSettings | None = None) -> None:
         """Keep `settings`."""
         self.settings = settings or CsvSettings()
+        self._places: tuple[tuple[Path, int, int], _Places] | None = None
 
     def write(self, samples: Iterable[Sample], out: Path, images: Path) -> Written:
         """Write `samples` in order, and the sidecars; image files are not touched."""
@@ -121,23 +124,63 @@ class CsvFormat:
 
         Raises `ConfigError` when there is no header with `image`, `question` and `answer`.
         """
+        yield from self._samples(path, images, None, None)
+
+    def count(self, path: Path) -> int:
+        """How many rows there are, broken ones included; opens no image."""
+        return len(self._rows(path).bytes)
+
+    def part(
+        self, path: Path, images: Path, first: int, count: int
+    ) -> Iterator[Sample | Quarantined]:
+        """Rows `first` to `first + count`; what is before and after is not read again."""
+        places = self._rows(path)
+        if first < len(places.bytes) and count > 0:
+            begin = places.bytes[first], places.lines[first]
+            yield from self._samples(path, images, begin, count)
+
+    def _samples(
+        self, path: Path, images: Path, begin: tuple[int, int] | None, count: int | None
+    ) -> Iterator[Sample | Quarantined]:
+        """Rows from byte and line `begin` on, by default the first ones."""
         with _opened(path) as file:
-            raw: list[bytes] = []
-            reader = csv.reader(_lines(file, raw), strict=True)
-            header = _header(path, reader)
+            header, line = _header(path, file)
+            if begin is not None:
+                file.seek(begin[0])
+                line = begin[1]
             sample = partial(_sample, header, ImageCatalog(images), self.settings)
-            while True:
-                raw.clear()
-                where = f"{path.name}:{reader.line_num + 1}"
-                try:
-                    cells = next(reader)
-                except StopIteration:
-                    return
-                except csv.Error as error:
-                    yield one_row(where, b"".join(raw), partial(_refuse, str(error)))
-                    continue
-                if cells:
-                    yield one_row(where, b"".join(raw), partial(sample, cells))
+            for row in islice(_rows(file, line), count):
+                make = partial(_refuse, row.problem) if row.problem else partial(sample, row.cells)
+                yield one_row(f"{path.name}:{row.line + 1}", row.raw, make)
+
+    def _rows(self, path: Path) -> _Places:
+        """Where each row begins; looked for once as long as the file stays."""
+        with _opened(path) as file:
+            status = path.stat()
+            as_it_is = path, status.st_mtime_ns, status.st_size
+            if self._places is None or self._places[0] != as_it_is:
+                places = _Places(array("Q"), array("Q"))
+                for row in _rows(file, _header(path, file)[1]):
+                    places.bytes.append(row.byte)
+                    places.lines.append(row.line)
+                self._places = as_it_is, places
+            return self._places[1]
+
+
+class _Places(NamedTuple):
+    """Where rows begin, 16 bytes each."""
+
+    bytes: array[int]
+    lines: array[int]
+    """How many lines are before the row."""
+
+
+class _Row(NamedTuple):
+    byte: int
+    line: int
+    raw: bytes
+    cells: list[str]
+    problem: str
 
 
 def _cells(row: PackedRow) -> list[str]:
@@ -165,17 +208,35 @@ def _opened(path: Path) -> BinaryIO:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
+def _rows(file: BinaryIO, line: int) -> Iterator[_Row]:
+    """Rows from where `file` stands, after `line` lines; empty lines are none."""
+    raw: list[bytes] = []
+    reader = csv.reader(_lines(file, raw), strict=True)
+    while True:
+        raw.clear()
+        begin, before, problem, cells = file.tell(), line + reader.line_num, "", list[str]()
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            problem = str(error)
+        if cells or problem:
+            yield _Row(begin, before, b"".join(raw), cells, problem)
+
+
 def _lines(file: BinaryIO, raw: list[bytes]) -> Iterator[str]:
     """Lines of `file`, also kept in `raw`; bytes that are not UTF-8 come as lone surrogates."""
-    begin = True
     while piece := file.readline(_PIECE_BYTES):
         raw.append(piece)
-        piece = piece.removeprefix(codecs.BOM_UTF8) if begin else piece
-        begin = False
         yield piece.decode("utf-8", "surrogateescape")
 
 
-def _header(path: Path, reader: Iterator[list[str]]) -> list[str]:
+def _header(path: Path, file: BinaryIO) -> tuple[list[str], int]:
+    """Names of the columns, and how many lines they take; `file` stands behind them."""
+    if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+        file.seek(0)
+    reader = csv.reader(_lines(file, []), strict=True)
     try:
         header = next(reader, [])
     except csv.Error as error:
@@ -185,7 +246,7 @@ def _header(path: Path, reader: Iterator[list[str]]) -> list[str]:
         raise ConfigError(
             f"{path}: the first line names no column {', '.join(missing)}; it is {header[:20]!a}"
         )
-    return header
+    return header, reader.line_num
 
 
 def _refuse(detail: str) -> Sample:

@@ -16,12 +16,16 @@ __all__ = ["Grid"]
 
 @dataclass(frozen=True)
 class Grid:
-    """The points of a `frame` that have `decimals`, on an image of `width` x `height` px."""
+    """The points of a `frame` that have `decimals`, on an image of `width` x `height` px.
+
+    `shown` is the size in px that distances are told in, where the image was resized for the frame.
+    """
 
     frame: Frame
     decimals: int
     width: int
     height: int
+    shown: tuple[int, int] | None = None
 
     @staticmethod
     @lru_cache(maxsize=1024)
@@ -44,7 +48,8 @@ class Grid:
         across, down = self._scale
         x = max(abs(near[0] - framed[0]), abs(near[-2] - framed[-2])) / across
         y = max(abs(near[1] - framed[1]), abs(near[-1] - framed[-1])) / down
-        tally.placed(max(x * self.width, y * self.height), max(x, y))
+        width, height = self.shown or (self.width, self.height)
+        tally.placed(max(x * width, y * height), max(x, y))
         return near
 
     @cached_property

@@ -73,11 +73,11 @@ class Contents:
 def hub_licences(stated: Mapping[str, int] | set[str]) -> list[str]:
     """Identifiers that hubs know for the licences stated; `other` for what is none of theirs.
 
-    >>> hub_licences({"CC BY 4.0", "MIT", "ask us"})
+    >>> hub_licences({"CC BY 4.0 (text)", "MIT", "ask us"})
     ['cc-by-4.0', 'mit', 'other']
     """
-    found = {_HUB_LICENCES.get(re.sub(r"\s+", "-", one.strip().lower()), "other") for one in stated}
-    return sorted(found) or ["other"]
+    plain = {" ".join(re.sub(r"\([^()]*\)", " ", one).lower().split()) for one in stated}
+    return sorted({_HUB_LICENCES.get(one.replace(" ", "-"), "other") for one in plain}) or ["other"]
 
 
 def card(contents: Contents, title: str, frame: str, decimals: int) -> str:

@@ -49,11 +49,16 @@ class HfDatasetFormat:
         """Keep `settings`."""
         self.settings = settings or HfDatasetSettings()
 
+    @property
+    def holds_images(self) -> bool:
+        """Whether images are copied into the rows."""
+        return self.settings.images == "bytes"
+
     def write(self, samples: Iterable[Sample], out: Path, images: Path) -> Written:
         """Write `samples` in order, the card, and the sidecars."""
         arrow()  # a missing package is told before anything is made
         tally = Tally(self.name, self.settings.strict)
-        copied = images if self.settings.images == "bytes" else None
+        copied = images if self.holds_images else None
         contents = Contents()
         with whole_folder(out, _OURS) as folder, Sidecars.beside(out) as sidecars:
             with _Shards(folder / "data", self.settings) as shards:

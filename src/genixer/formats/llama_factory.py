@@ -57,10 +57,10 @@ class LlamaFactoryFormat(ConversationFormat):
         """Write the rows, then their entry among those that the folder has."""
         name = self.settings.dataset or out.stem
         known = _entries(out.with_name("dataset_info.json"))
-        taken = known.get(name, {}).get("file_name", out.name)
-        if taken != out.name:
+        if name in known and known[name].get("file_name") != out.name:
+            where = known[name].get("file_name") or ", ".join(map(str, known[name].values()))
             raise ConfigError(
-                f"{out.with_name('dataset_info.json')}: {name!r} is the dataset of {taken}; "
+                f"{out.with_name('dataset_info.json')}: {name!r} is the dataset of {where}; "
                 "set dataset to another name"
             )
         done = super().write(samples, out, images)

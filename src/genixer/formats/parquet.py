@@ -71,11 +71,16 @@ class ParquetFormat:
         """Keep `settings`."""
         self.settings = settings or ParquetSettings()
 
+    @property
+    def holds_images(self) -> bool:
+        """Whether images are copied into the rows."""
+        return self.settings.images == "bytes"
+
     def write(self, samples: Iterable[Sample], out: Path, images: Path) -> Written:
         """Write `samples` in order, and the sidecars."""
         arrow()  # a missing package is told before anything is made
         tally = Tally(self.name, self.settings.strict)
-        copied = images if self.settings.images == "bytes" else None
+        copied = images if self.holds_images else None
         with (
             whole_file(out) as file,
             Sidecars.beside(out) as sidecars,

@@ -82,14 +82,14 @@ def tar_samples(path: Path, bodies: bool = True) -> Iterator[TarSample | Quarant
         except tarfile.TarError as error:
             raise ConfigError(f"{path}: no plain tar file: {error}") from error
         sample: TarSample | None = None
-        damage = ""
+        key = damage = ""
         try:
             for member in _members(tar):
-                where = f"{path.name}[{place(_key(member.name))}]"
-                if sample is None or sample.where != where:
+                if sample is None or _key(member.name) != key:
                     if sample is not None:
                         yield sample.checked()
-                    sample = TarSample(where)
+                    key = _key(member.name)
+                    sample = TarSample(f"{path.name}[{place(key)}]")
                 if bodies:
                     _take(tar, member, sample)
             damage = _end_of(tar, file)

@@ -58,6 +58,7 @@ class WebDatasetFormat:
     name: ClassVar[str] = "webdataset"
     Settings: ClassVar[type[WebDatasetSettings]] = WebDatasetSettings
     endings: ClassVar[tuple[str, ...]] = ("",)
+    holds_images: ClassVar[bool] = True
 
     def __init__(self, settings: WebDatasetSettings | None = None) -> None:
         """Keep `settings`."""

@@ -15,7 +15,8 @@ import msgspec
 from genixer.config import load_config, parse_config
 from genixer.data import Sample
 from genixer.errors import ConfigError, DataError, StoreError, UnknownNameError, near
-from genixer.formats.base import Format
+from genixer.formats.base import Format, HoldsImages
+from genixer.formats.copies import ImageCopies, without_archives
 from genixer.formats.licences import Permit, Use
 from genixer.formats.tally import Written
 from genixer.pipeline.estimate import StepForecast, forecast
@@ -133,6 +134,7 @@ def export(
     settings: Mapping[str, Any] | None = None,
     use: Use = "research",
     allow_loss: bool = False,
+    copy_images: str | Path | None = None,
 ) -> Written:
     """Write samples in a published format, and say how many of what were written.
 
@@ -140,14 +142,16 @@ def export(
         source: a run folder, a step folder, or a file of rows (`part-00000.jsonl`).
         out: where to write.
         format: name of a format (`list_plugins("formats")`).
-        step: which step of the run; by default the last one that kept samples.
+        step: which step of the run; may be left out where one alone kept samples.
         images: image root; a run knows its own.
         settings: the format's own, such as the frame of its boxes.
         use: what the file is for; `commercial` takes rows alone whose licence is known to allow it.
         allow_loss: leave out rows that the format cannot carry whole.
+        copy_images: folder to copy the images of the rows to, under their paths; needed where they
+            lie in archives and the format names them only.
 
-    Raises `LossError` or `LicenceError`, and then writes nothing, when rows cannot be carried or
-    may not be used so.
+    Raises `LossError`, `LicenceError` or `ConfigError`, and then writes no file of rows, when rows
+    cannot be carried, may not be used so, or have their images in archives.
     """
     writer = _format(format, settings, strict=not allow_loss)
     place = Path(source)
@@ -159,10 +163,16 @@ def export(
         samples = open_step(folder).rows(Sample)
         root = Path(images) if images is not None else image_root(folder.parent)
     permit = Permit(use)
+    copies = ImageCopies(root, Path(copy_images), not allow_loss) if copy_images else None
+    if copies:
+        samples, root = copies.of(samples), Path(str(copy_images))
+    elif not (isinstance(writer, HoldsImages) and writer.holds_images):
+        samples = without_archives(samples, root)
     done = writer.write(permit.of(samples), Path(out), root)
     for line in permit.unknown():
         log.warning("%s: no licence that Genixer knows: %s", out, line)
-    return done if isinstance(done, Written) else Written(done)
+    written = done if isinstance(done, Written) else Written(done)
+    return Written({**written, **copies.lost}, written.rounding) if copies else written
 
 
 def import_samples(
@@ -226,10 +236,23 @@ def _step_to_export(place: Path, step: str | None) -> Path:
         if step not in run.order:
             raise ConfigError(f"{place}: no step is called {step!r}; {near(step, run.order)}")
         return place / step
-    for name in reversed(run.order):
-        if StepFolder(place / name).manifest.is_file() and _keeps_samples(open_step(place / name)):
-            return place / name
-    raise StoreError(f"{place}: no finished step keeps samples; name one with --step")
+    return place / _only_step_with_samples(place, run.order)
+
+
+def _only_step_with_samples(place: Path, names: Iterable[str]) -> str:
+    """Name of the one finished step that keeps samples: of several, each may be what is wanted."""
+    finished = [
+        open_step(place / one) for one in names if StepFolder(place / one).manifest.is_file()
+    ]
+    found = [one for one in finished if _keeps_samples(one)]
+    if not found:
+        raise StoreError(f"{place}: no finished step keeps samples; name one with --step")
+    if len(found) > 1:
+        known = ", ".join(f"{one.name} ({one.stage}, {one.rows_kept} rows)" for one in found)
+        raise ConfigError(
+            f"{place}: {len(found)} steps keep samples: {known}; name one: --step {found[-1].name}"
+        )
+    return found[0].name
 
 
 def _keeps_samples(step: StoredStep) -> bool:

@@ -16,11 +16,15 @@ if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont
 
-__all__ = ["ATTRIBUTION", "BACKGROUNDS", "CAST", "KINDS", "Art", "background", "plural", "sprite"]
+__all__ = [
+    *("ATTRIBUTION", "BACKGROUNDS", "CAST", "KINDS", "LICENCE"),
+    *("Art", "background", "plural", "sprite"),
+]
 
 ATTRIBUTION = (
     "All emojis designed by OpenMoji, the open-source emoji and icon project. License: CC BY-SA 4.0"
 )
+LICENCE = "CC BY-SA 4.0 (OpenMoji)"
 SPRITE_PX = 160
 
 

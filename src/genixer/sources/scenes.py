@@ -67,7 +67,7 @@ class Thing(msgspec.Struct, frozen=True):
 class Scene(msgspec.Struct, frozen=True):
     """The exact truth about one picture.
 
-    `image` is its path under the run's image root, sizes are in px.
+    `image` is its path under the run's image root, sizes are in px, `licence` is the picture's.
     """
 
     id: int
@@ -78,6 +78,7 @@ class Scene(msgspec.Struct, frozen=True):
     background: str
     things: tuple[Thing, ...]
     sha256: str = ""
+    licence: str = ""
 
 
 def compose(seed: int, pool: str, index: int, look: Look) -> Scene:

@@ -70,7 +70,7 @@ class DecodeStage(Stage):
     """
 
     name = "decode"
-    version = 2
+    version = 3
     Settings = DecodeSettings
 
     def items(self, step: Step) -> int:
@@ -141,6 +141,7 @@ def _scores(row: Generation) -> dict[str, float]:
 def _origin(row: Generation, scores: dict[str, float], reader: str) -> Origin:
     return Origin(
         "genixer",
+        row.licence,
         parents=(row.request.id,),
         generator=row.generator,
         revision=row.revision,

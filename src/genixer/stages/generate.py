@@ -77,6 +77,8 @@ class GenerateSettings(StageSettings):
     images: str
     """Images without labels: a folder inside the run's image root (`@world/unlabelled/images`), tar
     or Parquet files in it (`pool/*.tar`), a list (`*.txt`) or LLaVA file (`*.json`, `*.jsonl`)."""
+    licence: str = ""
+    """Licence of the pictures: what their owner allows (`CC BY 4.0`). Rows about them carry it."""
     model: str = "base"
     """The generator: a shipped name, a folder, or `@step/model`."""
     backend: str = "transformers"
@@ -261,6 +263,7 @@ class GenerateStage(Stage):
                     canvas.decimals,
                     generator,
                     backend.revision,
+                    self.settings.licence,
                 )
             )
 

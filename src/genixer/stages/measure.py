@@ -90,6 +90,7 @@ class CorrectStage(Stage):
     """
 
     name = "correct"
+    version = 2
     rows_per_shard = 4096
 
     def __init__(self, settings: Any) -> None:
@@ -108,5 +109,7 @@ class CorrectStage(Stage):
             if not truth.true_turns:
                 out.reject(sample.id, "no_true_answer", sample)
                 continue
-            origin = Origin(source="scenes", parents=(sample.id,), question_type=truth.kind)
+            origin = Origin(
+                "scenes", sample.origin.licence, parents=(sample.id,), question_type=truth.kind
+            )
             out.keep(Sample.of(sample.task, sample.image, truth.true_turns, origin))

@@ -74,6 +74,7 @@ class MixStage(Stage):
     """
 
     name = "mix"
+    version = 2
     Settings = MixSettings
 
     def __init__(self, settings: MixSettings) -> None:
@@ -217,8 +218,13 @@ def _drawn(step: Step) -> np.ndarray[Any, Any]:
 
 
 def _form(sample: Sample) -> tuple[object, ...]:
-    """What samples must share to exchange answers: task, number of turns and of options."""
-    return sample.task, len(sample.turns), len(options(sample.turns[0].text))
+    """What samples must share to exchange answers.
+
+    Task, number of options, and which turns speak of boxes and which of points: an answer in words
+    is none to a question that asks for a box.
+    """
+    places = tuple((bool(turn.boxes), bool(turn.points)) for turn in sample.turns)
+    return sample.task, len(options(sample.turns[0].text)), places
 
 
 def _exchanged(step: Step, drawn: np.ndarray[Any, Any]) -> Iterator[tuple[int, bytes]]:

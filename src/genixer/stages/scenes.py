@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
+from genixer.sources.scene_art import LICENCE
 from genixer.sources.scene_files import annotation_files
 from genixer.sources.scenes import Look, Scene, compose, draw, picture_bytes
 from genixer.stages.base import (
@@ -75,6 +76,7 @@ class ScenesStage(Stage):
     """
 
     name = "scenes"
+    version = 2
     Settings = ScenesSettings
     rows_per_shard = 256
 
@@ -98,7 +100,8 @@ class ScenesStage(Stage):
             scene = compose(step.seed, name, index, self.settings.pools[name].look)
             data = picture_bytes(draw(scene, step.seed))
             out.file(scene.image, data)
-            out.keep(msgspec.structs.replace(scene, sha256=hashlib.sha256(data).hexdigest()))
+            digest = hashlib.sha256(data).hexdigest()
+            out.keep(msgspec.structs.replace(scene, sha256=digest, licence=LICENCE))
 
     def finish(self, step: Step, out: FileWriter, rows: StepOutput) -> None:
         """Write each annotated pool's annotation files from the truth."""
