@@ -80,7 +80,7 @@ def _model_files(folder: Path) -> list[Path]:
 
 def _mapped_safetensors(path: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
     try:
-        file = safe_open(path, framework="pt")
+        file: Any = safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
         raise ConfigError(f"{path}: {error}") from error
     # The handle is no mapping: it is asked for its keys by name.

@@ -121,7 +121,9 @@ def _needed(base: Path | None, src: Path, what: str) -> Path:
 
 
 def _has_weights(folder: Path) -> bool:
-    return folder.is_dir() and any(folder.glob("pytorch_model*")) | any(folder.glob("model*.safe*"))
+    return folder.is_dir() and any(
+        any(folder.glob(pattern)) for pattern in ("pytorch_model*", "model*.safetensors")
+    )
 
 
 def _whole(src: Path, delta_of: Path | None) -> Sources:

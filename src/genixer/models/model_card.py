@@ -42,11 +42,12 @@ from transformers import LlavaForConditionalGeneration
 model = LlavaForConditionalGeneration.from_pretrained("FOLDER", dtype="auto")
 ```
 
-The image stands at {tokens} tokens `{image}` (id {image_id}); `genixer_preset.json` has the prompt around it.
+The image stands at {tokens} tokens `{image}` (id {image_id}); `genixer_preset.json` has the prompt
+around it.
 """
 
-_IDENTITY = """- The projector is one linear layer. It is `linear_1` of the stock class, whose activation and `linear_2` are
-  the identity; keep `linear_2` frozen when you train.
+_IDENTITY = """- The projector is one linear layer. It is `linear_1` of the stock class, whose
+  activation and `linear_2` are the identity; keep `linear_2` frozen when you train.
 """
 
 

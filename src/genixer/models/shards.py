@@ -1,7 +1,7 @@
 """Safetensors written one tensor at a time, so that memory does not grow with the model.
 
-The library's own writer wants all tensors of a file at once. The format is a JSON header with types,
-shapes and places, then the bytes: sizes are known before the first tensor is made.
+The library's own writer wants all tensors of a file at once. The format is a JSON header with
+types, shapes and places, then the bytes: sizes are known before the first tensor is made.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -99,8 +100,7 @@ def _write(shard: Sequence[Recipe], path: Path) -> None:
         file.write(len(text).to_bytes(8, "little"))
         file.write(text)
         for one in ordered:
-            for piece in _bytes(one):
-                file.write(piece)
+            file.write(_bytes(one))
         file.flush()
         os.fsync(file.fileno())
 
@@ -111,9 +111,10 @@ def _name(recipe: Recipe) -> str:
     return _NAMES[recipe.dtype]
 
 
-def _bytes(recipe: Recipe) -> Iterator[memoryview]:
+def _bytes(recipe: Recipe) -> memoryview:
     """The tensor's bytes; made, handed on and forgotten."""
     tensor = recipe.make().to(recipe.dtype).contiguous()
     if tuple(tensor.shape) != recipe.shape:
         raise ConfigError(f"{recipe.source}: has shape {tuple(tensor.shape)}, not {recipe.shape}")
-    yield memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
+    raw: Any = tensor.reshape(-1).view(torch.uint8).numpy()
+    return memoryview(raw)
