@@ -39,7 +39,11 @@ class Script(Protocol):
 
 
 def script_of(preset: Preset, words: Tokenizer, ids: dict[str, int]) -> Script:
-    """The script of `preset`, written with `words`; `ids` are those of the vocabulary."""
+    """The script of `preset`, written with `words`; `ids` are those of the vocabulary.
+
+    From here on `words` reads what looks like a control token as text.
+    """
+    words.encode_special_tokens = True
     if preset.prompt.style == "marks":
         return MarkedConversation(preset, words, ids)
     return VicunaConversation(preset, words, ids)

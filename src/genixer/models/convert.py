@@ -15,7 +15,7 @@ from typing import Any
 from transformers import GenerationConfig, LlavaConfig
 
 from genixer.errors import ConfigError
-from genixer.models.architecture import llava_config
+from genixer.models.architecture import ACTIVATIONS, llava_config, read_at
 from genixer.models.base import PRESET_FILE, Preset, load_preset
 from genixer.models.gather import Sources, gather
 from genixer.models.loading import Dtype, quiet
@@ -109,7 +109,12 @@ def _config(
     sources: Sources, preset: Preset, vocabulary: Mapping[str, int], vision: Path | None
 ) -> LlavaConfig:
     """Config of the model to be, its shapes from the folders and checked against the preset's."""
-    own = _json(sources.model / "config.json")
+    path = sources.model / "config.json"
+    own = _json(path)
+    _check_declared(own, preset, path)
+    beside = sources.source / "config.json"
+    if beside.is_file():
+        _check_declared(_json(beside), preset, beside)
     text = {key: value for key, value in (own.get("text_config") or own).items() if key in _LLAMA}
     rows = sources.tensors.get(EMBEDDINGS)
     if rows is None:
@@ -127,6 +132,29 @@ def _config(
             f"{preset.image_side_px}; give the tower it was trained with, or another preset"
         )
     return llava_config(preset, text, tower, vocabulary)
+
+
+def _check_declared(config: Mapping[str, Any], preset: Preset, path: Path) -> None:
+    """Refuse a config that says it is of another architecture than the preset.
+
+    The first four are the words of the original code bases, the others those of transformers.
+    """
+    layer, strategy = read_at(preset)
+    wanted = {
+        "mm_vision_select_layer": layer,
+        "mm_vision_select_feature": "patch" if strategy == "default" else "cls_patch",
+        "mm_projector_type": preset.projector,
+        "mm_use_im_start_end": bool(preset.tokens.image_start),
+        "vision_feature_layer": layer,
+        "vision_feature_select_strategy": strategy,
+        "projector_hidden_act": ACTIVATIONS[preset.projector],
+    }
+    for key, value in wanted.items():
+        if config.get(key, value) != value:
+            raise ConfigError(
+                f"{path}: {key} is {config[key]!r}, the preset {preset.name!r} needs {value!r}; "
+                "name the preset that the weights were trained as"
+            )
 
 
 def _json(path: Path) -> dict[str, Any]:

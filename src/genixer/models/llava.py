@@ -59,7 +59,6 @@ class LoadedModel:
                 f"{preset.name!r} names; is it the right preset?"
             )
         add_control(self._words, preset)
-        self._words.encode_special_tokens = True
         tokens = preset.tokens
         self.begin_id, self.end_id = vocabulary[tokens.begin], vocabulary[tokens.end]
         self.pad_id, self.image_id = vocabulary[tokens.pad], vocabulary[tokens.image]

@@ -24,7 +24,7 @@ from genixer.models.base import (
 from genixer.models.tokenizer import read_tokenizer
 from genixer.store.disk import digest_file
 
-__all__ = ["Device", "Dtype", "load_weights", "preset_of", "quiet", "revision_of"]
+__all__ = ["Device", "Dtype", "load_weights", "preset_of", "quiet"]
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -43,7 +43,7 @@ def load_weights(
     """Model in eval mode, tokenizer, preset and digest of the weights of the model `name`."""
     quiet()
     folder = weights_folder(name)
-    found = preset_of(folder, preset)
+    found, files = preset_of(folder, preset), _weight_files(folder)
     # The folder is on disk and nothing else is looked at: there is no revision to pin.
     model = LlavaForConditionalGeneration.from_pretrained(  # nosec B615
         folder,
@@ -52,7 +52,7 @@ def load_weights(
         dtype="auto" if dtype == "auto" else getattr(torch, dtype),
     ).eval()
     model = model.to(_device(device))
-    return model, read_tokenizer(folder, found), found, revision_of(folder)
+    return model, read_tokenizer(folder, found), found, _revision(files)
 
 
 def _device(wanted: Device) -> str:
@@ -107,16 +107,27 @@ def _plain(text: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in text.items() if key != "rope_theta"}
 
 
-def revision_of(folder: Path) -> str:
-    """Digest of the weights in `folder` (xxh3-128, hex), read in pieces.
+def _weight_files(folder: Path) -> list[Path]:
+    """The one file, or all shards; raises `ConfigError` where one is missing."""
+    one = folder / WEIGHTS
+    if one.is_file():
+        return [one]
+    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    files = [folder / name for name in sorted(set(index["weight_map"].values()))]
+    missing = [path.name for path in files if not path.is_file()]
+    if missing:
+        raise ConfigError(f"{folder / INDEX} names files that are not there: {', '.join(missing)}")
+    return files
+
+
+def _revision(files: list[Path]) -> str:
+    """Digest of the weights (xxh3-128, hex), read in pieces.
 
     That of the one file, or of the names and digests of all shards.
     """
-    one = folder / WEIGHTS
-    if one.is_file():
-        return digest_file(one)[0]
-    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    if len(files) == 1:
+        return digest_file(files[0])[0]
     whole = xxhash.xxh3_128()
-    for name in sorted(set(index["weight_map"].values())):
-        whole.update(f"{name} {digest_file(folder / name)[0]}\n".encode())
+    for path in files:
+        whole.update(f"{path.name} {digest_file(path)[0]}\n".encode())
     return whole.hexdigest()

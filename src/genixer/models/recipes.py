@@ -26,6 +26,8 @@ def recipes_of(sources: Sources, config: LlavaConfig, preset: Preset, dtype: Dty
     """How each tensor of the model is made; refuses what is left over and what is missing."""
     shapes = _shapes(config)
     missing, recipes = [], []
+    if preset.projector == "linear":
+        _refuse_second_layer(sources, preset)
     for name, shape in shapes.items():
         held = sources.tensors.get(name)
         if held is not None:
@@ -44,6 +46,21 @@ def recipes_of(sources: Sources, config: LlavaConfig, preset: Preset, dtype: Dty
         way = "; the tower's: name the CLIP folder with `vision`" if tower else ""
         raise ConfigError(_listed("places without a tensor", missing) + way)
     return recipes
+
+
+def _refuse_second_layer(sources: Sources, preset: Preset) -> None:
+    """Refuse a projector of two layers where one was trained; that of our own folders is none."""
+    for end in ("weight", "bias"):
+        held = sources.tensors.get(f"{_IDENTITY}{end}")
+        if held is None:
+            continue
+        found = held.get().float()
+        one = torch.eye(found.shape[0]) if end == "weight" else torch.zeros_like(found)
+        if not torch.equal(found, one):
+            raise ConfigError(
+                f"{held.where}: the projector has a second layer, that of the preset "
+                f"{preset.name!r} is linear; name another preset"
+            )
 
 
 def _listed(what: str, names: list[str]) -> str:
