@@ -9,13 +9,23 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlavaForConditionalGeneration,
+)
 
+from genixer.data import Message
 from genixer.models.base import Preset, load_preset
+from genixer.models.llava import load
 
 TOKENIZER = Path(__file__).parent.parent / "fixtures" / "llama_tokenizer"
 PIECES = 420
 ADDED = {"<im_patch>": 420, "<im_start>": 421, "<im_end>": 422}
+
+ASKED = [Message("user", "Where is the dog?")]
 
 Names = Mapping[str, Tensor]
 
@@ -142,3 +152,37 @@ def large(tmp_path: Path, llava: Original) -> Callable[[str], tuple[Path, int]]:
         return folder, max(p.stat().st_size for p in folder.glob("*.bin"))
 
     return make
+
+
+def logits_by_transformers(folder: Path, ids: list[int], pixels: Tensor) -> Tensor:
+    """Logits by transformers alone."""
+    model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+    with torch.no_grad():
+        found: Tensor = model(input_ids=torch.tensor([ids]), pixel_values=pixels).logits[0]
+    return found
+
+
+def assert_same_logits(made: Original, folder: Path, pixels: Tensor) -> None:
+    """Ours, plain transformers and the original definitions agree on every old token."""
+    ours = load(str(folder))
+    ids = ours.prompt_ids(ASKED)
+    expected = made.logits(ids, ours.image_id, pixels)
+    with torch.no_grad():
+        found = ours.model(input_ids=torch.tensor([ids]), pixel_values=pixels).logits[0]
+    assert float(expected.std()) > 0.1
+    for logits in (found, logits_by_transformers(folder, ids, pixels)):
+        torch.testing.assert_close(logits[:, : expected.shape[1]], expected, atol=1e-5, rtol=1e-5)
+        # Tokens that the original does not have can not be told apart from one another.
+        assert not logits[:, expected.shape[1] :].any()
+
+
+@pytest.fixture
+def plain() -> Callable[[Path, list[int], Tensor], Tensor]:
+    """`plain(folder, ids, pixels)`: logits by transformers alone."""
+    return logits_by_transformers
+
+
+@pytest.fixture
+def assert_same() -> Callable[[Original, Path, Tensor], None]:
+    """`assert_same(original, folder, pixels)`: three ways to compute, one result."""
+    return assert_same_logits

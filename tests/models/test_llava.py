@@ -101,6 +101,20 @@ def test_the_backend_writes_what_the_library_writes(model: LoadedModel, tmp_path
         assert list(completion.token_ids) == found[0, len(ids) :].tolist()
 
 
+def test_the_backend_computes_in_the_number_format_it_is_told(tmp_path: Path) -> None:
+    folder = without_preset(model_of("tiny_shikra"), tmp_path / "m")
+    Image.new("RGB", (20, 30), (9, 99, 200)).save(tmp_path / "1.png")
+    image = ImageRef("1.png", 20, 30, "aa")
+    request = Request.of(image, "", "agnostic", 0, "Ask.", Sampling(max_new_tokens=3))
+    settings = TransformersBackend.Settings(preset="tiny_shikra", dtype="bfloat16", device="cpu")
+    backend = TransformersBackend(str(folder), 1, settings)
+    (completion,) = backend.generate([request], tmp_path)
+    (choice,) = backend.choose([request], ["Yes", "No"], tmp_path)
+    assert backend.loaded.model.dtype == torch.bfloat16
+    assert len(completion.token_ids) == 3
+    assert all(np.isfinite([*completion.logprobs, *choice.logprobs]))
+
+
 def without_preset(model: LoadedModel, folder: Path) -> Path:
     """The layout that transformers alone writes."""
     model.save(folder)

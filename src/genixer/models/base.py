@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from genixer.tasks.base import Canvas
 
 __all__ = [
+    "Device",
+    "Dtype",
     "Preset",
     "Prompt",
     "Tokens",
@@ -32,6 +34,10 @@ __all__ = [
     "weights_folder",
 ]
 
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+"""Number format of weights; `auto` is that of the file."""
+Device = Literal["auto", "cpu", "cuda"]
+"""Where a model computes; `auto` is a GPU where there is one."""
 PRESET_FILE = "genixer_preset.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"

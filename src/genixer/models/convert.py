@@ -16,9 +16,9 @@ from transformers import GenerationConfig, LlavaConfig
 
 from genixer.errors import ConfigError
 from genixer.models.architecture import ACTIVATIONS, llava_config, read_at
-from genixer.models.base import PRESET_FILE, Preset, load_preset
+from genixer.models.base import PRESET_FILE, Dtype, Preset, load_preset
 from genixer.models.gather import Sources, gather
-from genixer.models.loading import Dtype, quiet
+from genixer.models.loading import quiet
 from genixer.models.model_card import model_card
 from genixer.models.recipes import EMBEDDINGS, recipes_of
 from genixer.models.shards import write_shards

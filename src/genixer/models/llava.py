@@ -19,9 +19,9 @@ from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 from genixer.data import Message
 from genixer.errors import ConfigError, DataError
 from genixer.models.architecture import fix_identity, llava_config
-from genixer.models.base import PRESET_FILE, Preset
+from genixer.models.base import PRESET_FILE, Device, Dtype, Preset
 from genixer.models.conversation import script_of
-from genixer.models.loading import Device, Dtype, load_weights, quiet
+from genixer.models.loading import load_weights, quiet
 from genixer.models.tokenizer import add_control
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import xxhash
@@ -16,6 +16,8 @@ from genixer.models.base import (
     INDEX,
     PRESET_FILE,
     WEIGHTS,
+    Device,
+    Dtype,
     Preset,
     load_preset,
     shipped_presets,
@@ -24,10 +26,7 @@ from genixer.models.base import (
 from genixer.models.tokenizer import read_tokenizer
 from genixer.store.disk import digest_file
 
-__all__ = ["Device", "Dtype", "load_weights", "preset_of", "quiet"]
-
-Dtype = Literal["auto", "float32", "bfloat16", "float16"]
-Device = Literal["auto", "cpu", "cuda"]
+__all__ = ["load_weights", "preset_of", "quiet"]
 
 
 def quiet() -> None:

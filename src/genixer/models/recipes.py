@@ -7,10 +7,9 @@ from torch import Tensor
 from transformers import LlavaConfig, LlavaForConditionalGeneration
 
 from genixer.errors import ConfigError
-from genixer.models.base import Preset
+from genixer.models.base import Dtype, Preset
 from genixer.models.gather import Held, Sources
 from genixer.models.layouts import destination
-from genixer.models.loading import Dtype
 from genixer.models.shards import Recipe
 
 __all__ = ["EMBEDDINGS", "recipes_of"]
