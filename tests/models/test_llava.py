@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import AutoProcessor
 
 from genixer.data import ImageRef, Message, Request, Sampling
 from genixer.errors import ConfigError
@@ -99,6 +100,25 @@ def test_the_backend_writes_what_the_library_writes(model: LoadedModel, tmp_path
                 do_sample=False,
             )
         assert list(completion.token_ids) == found[0, len(ids) :].tolist()
+
+
+def test_transformers_own_processor_feeds_a_llava_alike(tmp_path: Path) -> None:
+    model = model_of("tiny_llava")
+    model.save(tmp_path / "m")
+    processor = AutoProcessor.from_pretrained(tmp_path / "m")
+    noise = np.random.default_rng(4).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    question = "Where is the red book?"
+    text = f"{model.preset.prompt.system} USER: <image>\n{question} ASSISTANT:"
+    fed = processor(images=image, text=text, return_tensors="pt")
+    assert fed["input_ids"][0].tolist() == model.prompt_ids([Message("user", question)])
+    torch.testing.assert_close(fed["pixel_values"], model.pixels([image]), atol=1e-6, rtol=0)
+
+
+def test_no_processor_is_written_where_it_would_pad_otherwise(tmp_path: Path) -> None:
+    for name in ("tiny_shikra", "tiny"):
+        model_of(name).save(tmp_path / name)
+        assert not list((tmp_path / name).glob("*processor_config.json"))
 
 
 def test_the_backend_computes_in_the_number_format_it_is_told(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Nothing is held in memory but the tensor at hand, whatever the size of the model
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,10 +17,11 @@ from transformers import GenerationConfig, LlavaConfig
 
 from genixer.errors import ConfigError
 from genixer.models.architecture import ACTIVATIONS, llava_config, read_at
-from genixer.models.base import PRESET_FILE, Dtype, Preset, load_preset
+from genixer.models.base import Dtype, Preset, load_preset
 from genixer.models.gather import Sources, gather
 from genixer.models.loading import quiet
 from genixer.models.model_card import model_card
+from genixer.models.preset_files import write_preset
 from genixer.models.recipes import EMBEDDINGS, recipes_of
 from genixer.models.shards import write_shards
 from genixer.models.tokenizer import add_control, read_tokenizer
@@ -96,9 +98,18 @@ def convert_weights(
             scratch.mkdir(parents=True)
             files = tuple(write_shards(recipes, scratch, shard_bytes))
             _write_words(scratch, sources, config, tokenizer, chosen)
+            _sync_all(scratch)
             scratch.rename(target)
             sync_folder(target.parent)
     return Conversion(sources.layout, plan, tuple(sources.computed), files, total)
+
+
+def _sync_all(folder: Path) -> None:
+    """Make all files of `folder` survive a power cut."""
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    sync_folder(folder)
 
 
 def _path(given: str | Path | None) -> Path | None:
@@ -182,6 +193,5 @@ def _write_words(
     pieces = sources.tokenizer / "tokenizer.model"
     if pieces.is_file():
         shutil.copyfile(pieces, folder / pieces.name)
-    preset_text = preset.model_dump_json(indent=1) + "\n"
-    (folder / PRESET_FILE).write_text(preset_text, encoding="utf-8")
+    write_preset(preset, folder)
     (folder / "README.md").write_text(model_card(preset, sources, config), encoding="utf-8")

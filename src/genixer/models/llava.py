@@ -19,9 +19,10 @@ from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 from genixer.data import Message
 from genixer.errors import ConfigError, DataError
 from genixer.models.architecture import fix_identity, llava_config
-from genixer.models.base import PRESET_FILE, Device, Dtype, Preset
+from genixer.models.base import Device, Dtype, Preset
 from genixer.models.conversation import script_of
 from genixer.models.loading import load_weights, quiet
+from genixer.models.preset_files import write_preset
 from genixer.models.tokenizer import add_control
 
 if TYPE_CHECKING:
@@ -123,9 +124,7 @@ class LoadedModel:
         if half:
             self.model.float()
         self.tokenizer.save_pretrained(folder)
-        (folder / PRESET_FILE).write_text(
-            self.preset.model_dump_json(indent=1) + "\n", encoding="utf-8"
-        )
+        write_preset(self.preset, folder)
 
 
 def _squared(image: Image, preset: Preset) -> Image:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,8 +100,6 @@ def _write(shard: Sequence[Recipe], path: Path) -> None:
         file.write(text)
         for one in ordered:
             file.write(_bytes(one))
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _name(recipe: Recipe) -> str:

@@ -103,7 +103,15 @@ def train_llama_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTo
 
 
 def wrap_llama(backend: Tokenizer) -> PreTrainedTokenizerFast:
-    """`backend` with the names of Llama's control tokens; what is missing pads with `<unk>`."""
+    """`backend` with the names of Llama's control tokens; what is missing pads with `<unk>`.
+
+    Asked for control tokens, it puts `<s>` before a text, as Llama's own does.
+    """
+    from tokenizers import processors
+
+    backend.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", backend.token_to_id("<s>"))]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         bos_token="<s>",
