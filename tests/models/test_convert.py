@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
 from genixer.errors import ConfigError
+from genixer.models.base import weights_folder
 from genixer.models.convert import convert_weights
 from genixer.models.llava import load
 
@@ -148,6 +149,14 @@ def test_a_converted_folder_converts_to_itself(llava, pixels, tmp_path) -> None:
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+def test_a_shipped_model_converts_to_the_same_numbers(tmp_path) -> None:
+    shipped = weights_folder("start")
+    convert_weights(shipped, tmp_path / "out", preset="tiny")
+    before, after = load("start").model.state_dict(), load(str(tmp_path / "out")).model.state_dict()
+    assert set(before) == set(after)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
 def test_a_dry_run_lists_every_place_and_writes_nothing(llava, tmp_path) -> None:
     before = sorted(tmp_path.iterdir())
     done = convert_weights(
@@ -267,6 +276,7 @@ def test_a_conversion_that_fails_half_way_leaves_no_folder(llava, tmp_path) -> N
 
 MEASURE = """
 import json, sys, threading, time
+from genixer.models.base import weights_folder
 from genixer.models.convert import convert_weights
 import transformers, torch
 torch.set_num_threads(1)

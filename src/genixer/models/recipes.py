@@ -95,12 +95,12 @@ def _recipe(
             tensor = _sum(tensor, other.get())
         if adapters is not None and name in adapters.factors:
             tensor = adapters.merged(name, tensor)
-        return _grown(tensor, shape[0])
+        return tensor if tuple(tensor.shape) == shape else _grown(tensor, shape[0])
 
     if adapters is not None and name in adapters.factors:
         steps += " + adapter"
-    if held.get().shape[0] < shape[0]:
-        steps += f" + {shape[0] - held.get().shape[0]} rows of zeros"
+    if name in _ROWS and (more := shape[0] - held.get().shape[0]):
+        steps += f" + {more} rows of zeros"
     return Recipe(name, steps, shape, _dtype(held, dtype), make)
 
 
@@ -119,8 +119,6 @@ def _sum(delta: Tensor, base: Tensor) -> Tensor:
 
 
 def _grown(tensor: Tensor, rows: int) -> Tensor:
-    if tensor.shape[0] == rows:
-        return tensor
     more = tensor.new_zeros((rows - tensor.shape[0], *tensor.shape[1:]))
     return torch.cat([tensor, more])
 
