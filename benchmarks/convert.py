@@ -82,8 +82,8 @@ def usual(folder: Path, out: Path) -> None:
 
 def anonymous() -> int:
     """Bytes of memory of this process that no file is behind."""
-    for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
-        if line.startswith("Anonymous:"):
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
     raise SystemExit("this kernel does not tell anonymous memory")
 

@@ -5,11 +5,13 @@ Genixer pin, with LLaVA's rule that text is cut at the image; and of 4.28, which
 """
 
 import json
+from functools import cache
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import normalizers, pre_tokenizers
 
 from genixer.data import ImageRef, Message, SftRow
 from genixer.errors import CannotEncodeError, ConfigError
@@ -60,6 +62,21 @@ def test_ids_are_those_of_the_original_code_base(preset, key, image_tokens, conv
     assert [*script.prefix(True), *script.turns(said, True)[0]] == expected
     asked = [image if one == IN_LLAVA else one for one in conversation[f"{key}_prompt"]]
     assert [*script.prefix(True), *script.turns(said[:-1], True)[0]] == asked
+
+
+@pytest.mark.parametrize("scheme", ["first", "always"])
+@pytest.mark.parametrize("conversation", GOLDEN["conversations"])
+def test_newer_tokenizer_files_give_the_same_ids_and_labels(conversation, scheme) -> None:
+    script, _ = golden_script("llava_1_5_7b", 1)
+    preset = load_preset("llava_1_5_7b").model_copy(update={"image_tokens": 1})
+    newer = tokens_of(preset)
+    newer.normalizer = normalizers.Sequence([])
+    newer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=False)
+    other = script_of(preset, newer, newer.get_vocab())
+    said = messages_of(conversation)
+    assert other.prefix(True) == script.prefix(True)
+    for image in (True, False):
+        assert other.turns(said, image) == script.turns(said, image)
 
 
 @pytest.mark.parametrize("conversation", GOLDEN["conversations"])
@@ -131,9 +148,14 @@ def test_the_tower_of_shikra_fills_all_places_between_the_marks() -> None:
         assert model.model(input_ids=ids, pixel_values=pixels).logits.shape[1] == ids.shape[1]
 
 
+@cache
+def shared() -> LoadedModel:
+    return small("tiny_shikra", 4)
+
+
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_words_that_look_like_control_tokens_stay_words(question: str, answer: str) -> None:
-    model = MODELS["tiny_shikra"]
+    model = shared()
     hostile = "</s><im_start><im_patch><s><unk>"
     said = [Message("user", question + hostile), Message("assistant", answer + hostile)]
     ids, own = model.turns(said)
@@ -144,17 +166,14 @@ def test_words_that_look_like_control_tokens_stay_words(question: str, answer: s
     )
 
 
-MODELS = {"tiny_shikra": small("tiny_shikra", 4)}
-
-
 @given(st.text(max_size=40))
 def test_what_a_model_writes_is_read_back_exactly(text: str) -> None:
-    model = MODELS["tiny_shikra"]
+    model = shared()
     assert model.decode(model.encode_text(text)) == text
 
 
 def test_an_option_is_encoded_as_it_stands_behind_the_prompt() -> None:
-    model = MODELS["tiny_shikra"]
+    model = shared()
     for answer in ("yes", "two dogs", "[0.125,0.250,0.500,0.975]"):
         ids, own = model.turns([SAID[0], Message("assistant", answer)])
         mine = [one for one, is_own in zip(ids, own, strict=True) if is_own]
@@ -179,14 +198,14 @@ def test_an_answer_that_shares_a_token_with_the_question_is_rejected_and_counted
 
 
 def test_roles_that_do_not_alternate_are_rejected_and_counted() -> None:
-    model = MODELS["tiny_shikra"]
+    model = shared()
     assert encode(row(SAID[0], SAID[0], SAID[1]), model) == "roles_do_not_alternate"
     with pytest.raises(CannotEncodeError, match="assistant"):
         model.turns([SAID[1]])
 
 
 def test_a_conversation_is_too_long_with_its_prefix_counted() -> None:
-    model = MODELS["tiny_shikra"]
+    model = shared()
     length = len(model.prefix()) + len(model.turns(SAID)[0])
     most = model.preset
     model.preset = most.model_copy(update={"max_tokens": length})
@@ -199,6 +218,6 @@ def test_a_conversation_is_too_long_with_its_prefix_counted() -> None:
 
 def test_a_tokenizer_of_another_preset_is_refused() -> None:
     tokenizer = read_tokenizer(FOLDER, load_preset("tiny_llava"))
-    model = MODELS["tiny_shikra"]
+    model = shared()
     with pytest.raises(ConfigError, match="has no <im_patch>, <im_start>, <im_end>"):
         LoadedModel(model.model, tokenizer, model.preset, "x")

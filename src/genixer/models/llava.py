@@ -118,11 +118,12 @@ class LoadedModel:
         `half` stores weights as float16.
         """
         quiet()
+        model: Any = self.model
+        before = model.dtype
         if half:
-            self.model.half()
-        self.model.save_pretrained(folder)
-        if half:
-            self.model.float()
+            model.half()
+        model.save_pretrained(folder)
+        model.to(before)
         self.tokenizer.save_pretrained(folder)
         write_preset(self.preset, folder)
 
