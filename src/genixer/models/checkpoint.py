@@ -7,7 +7,7 @@ memory of the process.
 from __future__ import annotations
 
 import json
-import pickle
+import pickle  # nosec B403 - for the name of its error; nothing is read with it
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any

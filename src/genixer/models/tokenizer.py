@@ -112,13 +112,9 @@ def wrap_llama(backend: Tokenizer) -> PreTrainedTokenizerFast:
     backend.post_processor = processors.TemplateProcessing(
         single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", backend.token_to_id("<s>"))]
     )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        bos_token="<s>",
-        eos_token="</s>",
-        unk_token="<unk>",
-        pad_token="<pad>" if backend.token_to_id("<pad>") is not None else "<unk>",
-    )
+    pad = "<pad>" if backend.token_to_id("<pad>") is not None else "<unk>"
+    named = {**SPECIAL, "pad_token": pad, "unk_token": "<unk>"}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **named)
 
 
 def new_tokenizer(preset: Preset, texts: Iterable[str]) -> PreTrainedTokenizerFast:
