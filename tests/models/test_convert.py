@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -234,6 +235,20 @@ def test_our_own_shikra_converts_again_and_not_as_a_llava(
     assert_same(shikra, tmp_path / "two", pixels)
     with pytest.raises(ConfigError, match=r"projector_hidden_act is 'linear'.* 'gelu'"):
         convert_weights(tmp_path / "one", tmp_path / "three", preset="tiny_llava")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", None])
+@pytest.mark.parametrize("name", ["pytorch_model.bin.index.json", "config.json"])
+def test_a_broken_file_beside_the_weights_is_named(llava, tmp_path, name, text) -> None:
+    path = llava.folder / name
+    if text is None:
+        path.write_bytes(b"\xff\xfe")
+    else:
+        path.write_text(text)
+    # An empty config is that of Llama 7B: its sizes do not fit.
+    told = "the config says" if (name, text) == ("config.json", "{}") else str(path)
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        convert_weights(llava.folder, tmp_path / "out", preset="tiny_llava", vision=llava.clip)
 
 
 def test_an_existing_folder_is_left_alone(llava, tmp_path) -> None:

@@ -6,7 +6,6 @@ memory of the process.
 
 from __future__ import annotations
 
-import json
 import pickle  # nosec B403 - for the name of its error; nothing is read with it
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from genixer.errors import ConfigError
+from genixer.models.json_files import listed_files
 
 __all__ = ["Checkpoint"]
 
@@ -66,12 +66,7 @@ class Checkpoint:
 def _model_files(folder: Path) -> list[Path]:
     for index in (folder / name for name in _INDEXES):
         if index.is_file():
-            listed: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-            files = [folder / name for name in sorted(set(listed.values()))]
-            missing = [path.name for path in files if not path.is_file()]
-            if missing:
-                raise ConfigError(f"{index} names files that are not there: {', '.join(missing)}")
-            return files
+            return listed_files(index)
     for pattern in _PATTERNS:
         if files := sorted(folder.glob(pattern)):
             return files

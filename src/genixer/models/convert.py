@@ -5,7 +5,6 @@ Nothing is held in memory but the tensor at hand, whatever the size of the model
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from genixer.errors import ConfigError
 from genixer.models.architecture import ACTIVATIONS, llava_config, read_at
 from genixer.models.base import Dtype, Preset, load_preset
 from genixer.models.gather import Sources, gather
+from genixer.models.json_files import read_object
 from genixer.models.loading import quiet
 from genixer.models.model_card import model_card
 from genixer.models.preset_files import write_preset
@@ -121,11 +121,11 @@ def _config(
 ) -> LlavaConfig:
     """Config of the model to be, its shapes from the folders and checked against the preset's."""
     path = sources.model / "config.json"
-    own = _json(path)
+    own = read_object(path)
     _check_declared(own, preset, path)
     beside = sources.source / "config.json"
     if beside.is_file():
-        _check_declared(_json(beside), preset, beside)
+        _check_declared(read_object(beside), preset, beside)
     text = {key: value for key, value in (own.get("text_config") or own).items() if key in _LLAMA}
     rows = sources.tensors.get(EMBEDDINGS)
     if rows is None:
@@ -133,7 +133,7 @@ def _config(
     text["vocab_size"] = max(rows.get().shape[0], max(vocabulary.values()) + 1)
     tower = own.get("vision_config") or preset.vision
     if vision is not None:
-        seen = _json(vision / "config.json")
+        seen = read_object(vision / "config.json")
         tower = seen.get("vision_config") or seen
     tower = {key: value for key, value in tower.items() if key in _CLIP or preset.tower == "conv"}
     side = tower.get("image_size")
@@ -166,14 +166,6 @@ def _check_declared(config: Mapping[str, Any], preset: Preset, path: Path) -> No
                 f"{path}: {key} is {config[key]!r}, the preset {preset.name!r} needs {value!r}; "
                 "name the preset that the weights were trained as"
             )
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: {error}") from error
-    return found
 
 
 def _write_words(

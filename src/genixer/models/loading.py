@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from genixer.models.base import (
     shipped_presets,
     weights_folder,
 )
+from genixer.models.json_files import listed_files, read_object
 from genixer.models.tokenizer import read_tokenizer
 from genixer.store.disk import digest_file
 
@@ -71,7 +71,7 @@ def preset_of(folder: Path, name: str = "") -> Preset:
     kept = folder / PRESET_FILE
     if kept.is_file():
         return Preset.model_validate_json(kept.read_text(encoding="utf-8"))
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_object(folder / "config.json")
     fitting = [one for one in map(load_preset, shipped_presets()) if _fits(one, config)]
     if len(fitting) == 1:
         return fitting[0]
@@ -111,12 +111,7 @@ def _weight_files(folder: Path) -> list[Path]:
     one = folder / WEIGHTS
     if one.is_file():
         return [one]
-    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-    files = [folder / name for name in sorted(set(index["weight_map"].values()))]
-    missing = [path.name for path in files if not path.is_file()]
-    if missing:
-        raise ConfigError(f"{folder / INDEX} names files that are not there: {', '.join(missing)}")
-    return files
+    return listed_files(folder / INDEX)
 
 
 def _revision(files: list[Path]) -> str:

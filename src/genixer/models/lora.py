@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from genixer.errors import ConfigError
 from genixer.models.checkpoint import Checkpoint
+from genixer.models.json_files import read_object
 from genixer.models.layouts import destination
 
 __all__ = ["CONFIG", "Adapters"]
@@ -27,7 +27,7 @@ class Adapters:
     def __init__(self, folder: Path) -> None:
         """Read config and factors; raises `ConfigError` for kinds whose sum is another one."""
         path = folder / CONFIG
-        self.config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        self.config: dict[str, Any] = read_object(path)
         kind = self.config.get("peft_type")
         used = [name for name in _UNSUPPORTED if self.config.get(name)]
         if kind != "LORA" or used:

@@ -5,7 +5,6 @@ The first knows whole words, one token for each printed coordinate, and any othe
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from transformers import PreTrainedTokenizerFast
 
 from genixer.errors import ConfigError
+from genixer.models.json_files import read_object
 from genixer.models.sentencepiece import (
     BYTE,
     CONTROL,
@@ -167,7 +167,7 @@ def _add_listed(backend: Tokenizer, path: Path) -> None:
 
     if not path.is_file():
         return
-    listed: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))
+    listed: dict[str, int] = read_object(path)
     for name, number in sorted(listed.items(), key=lambda item: item[1]):
         backend.add_special_tokens([AddedToken(name, normalized=False)])
         if backend.token_to_id(name) != number:
