@@ -29,6 +29,7 @@ VERBS = (
     "export",
     "import",
     "doctor",
+    "convert-weights",
     "list",
     "report",
 )

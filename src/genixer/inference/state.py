@@ -79,6 +79,7 @@ class State:
         padded = [[loaded.pad_id] * len(gap) + ids for gap, ids in zip(gaps, texts, strict=True)]
         present = [[1] * start + gap + [1] * (longest - len(gap)) for gap in gaps]
         self.loaded, self.cache = loaded, cache
+        # Bookkeeping and logits are on the CPU; only what the model reads goes to its device.
         self.mask = torch.tensor(present)
         """[B, tokens so far]: 0 for padding."""
         self.positions = torch.full((len(texts),), start)
@@ -102,13 +103,14 @@ class State:
             raise BackendError(
                 f"model {loaded.name}: its prompts have no common start with an image"
             )
-        seen = loaded.model(
-            input_ids=torch.tensor([prefix]).expand(len(pixels), -1),
-            pixel_values=pixels,
+        model = loaded.model
+        seen = model(
+            input_ids=torch.tensor([prefix]).expand(len(pixels), -1).to(model.device),
+            pixel_values=pixels.to(model.device, model.dtype),
             use_cache=True,
             logits_to_keep=1,
         ).past_key_values
-        seen.batch_select_indices(torch.tensor(of))
+        seen.batch_select_indices(torch.tensor(of).to(model.device))
         layers: list[Any] = [_RoomyLayer(layer.keys, layer.values) for layer in seen.layers]
         return cls(loaded, prompts, Cache(layers=layers))
 
@@ -121,21 +123,22 @@ class State:
         return logits
 
     def _run(self, tokens: Tensor, places: Tensor, keep: int) -> Tensor:
+        device = self.loaded.model.device
         logits: Tensor = self.loaded.model(
-            input_ids=tokens,
-            attention_mask=self.mask,
-            position_ids=places,
+            input_ids=tokens.to(device),
+            attention_mask=self.mask.to(device),
+            position_ids=places.to(device),
             past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=keep,
         ).logits
         self.positions = places[:, -1] + 1
-        return logits
+        return logits.float().cpu()
 
     def keep(self, rows: Sequence[int]) -> None:
         """Forget all rows but `rows`."""
         kept = torch.tensor(rows)
-        self.cache.batch_select_indices(kept)
+        self.cache.batch_select_indices(kept.to(self.loaded.model.device))
         self.mask, self.positions = self.mask[kept], self.positions[kept]
         self.logits = self.logits[kept]
 

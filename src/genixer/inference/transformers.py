@@ -19,18 +19,30 @@ from genixer.errors import BackendError, ConfigError
 from genixer.inference.base import BackendSettings, Choice
 from genixer.inference.sampling import Luck, pick
 from genixer.inference.state import State
+from genixer.models.base import Device, Dtype
 from genixer.models.llava import LoadedModel, load
 from genixer.store.images import ImageError, open_image
 
 if TYPE_CHECKING:
     from genixer.tasks.base import Canvas
 
-__all__ = ["TransformersBackend"]
+__all__ = ["TransformersBackend", "TransformersSettings"]
 
 _DECIMALS = 6
 """Decimals of a log-probability: finer than what the order of a sum changes in float32."""
 _DROP_BELOW = 0.5
 """Share of a batch that must still be writing; below it, finished rows are dropped."""
+
+
+class TransformersSettings(BackendSettings):
+    """How the model is loaded."""
+
+    preset: str = ""
+    """Preset of a folder without one: of `genixer list presets`, or a YAML file."""
+    dtype: Dtype = "float32"
+    """Number format that it computes in; `auto` is that of the weights."""
+    device: Device = "auto"
+    """Where it computes; `auto` is a GPU where there is one."""
 
 
 class _Written(NamedTuple):
@@ -58,7 +70,7 @@ class _Answerable(NamedTuple):
 
 
 class TransformersBackend:
-    """A LLaVA through the transformers library, float32 on the CPU.
+    """A LLaVA through the transformers library, in float32 unless told otherwise.
 
     The same block with the same thread count gives the same bytes. Log-probabilities are rounded to
     6 decimals. A request whose prompt is longer than the model reads counts as unreadable.
@@ -66,11 +78,12 @@ class TransformersBackend:
 
     name: ClassVar[str] = "transformers"
     reproducible: ClassVar[bool] = True
-    Settings: ClassVar[type[BackendSettings]] = BackendSettings
+    Settings: ClassVar[type[TransformersSettings]] = TransformersSettings
 
-    def __init__(self, model: str, threads: int, settings: BackendSettings) -> None:
+    def __init__(self, model: str, threads: int, settings: TransformersSettings) -> None:
         """Load `model`, a shipped name or a folder."""
-        self._take(load(model), threads)
+        how = settings.model_dump()
+        self._take(load(model, **how), threads)
 
     @classmethod
     def of(cls, loaded: LoadedModel, threads: int = 1) -> TransformersBackend:

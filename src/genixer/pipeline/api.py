@@ -51,6 +51,7 @@ KINDS = {
     "filters": "genixer.filters:FILTERS",
     "stages": "genixer.stages:STAGES",
     "benchmarks": "genixer.evaluation:BENCHMARKS",
+    "presets": "genixer.models.catalogue:PRESETS",
 }
 
 
