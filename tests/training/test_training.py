@@ -91,7 +91,7 @@ def test_labels_are_the_assistants_tokens_and_its_end_token_only(model, pictures
     trained = batch.labels[0][batch.labels[0] >= 0].tolist()
     assert trained == [*model.encode_text("[0.10,0.20,0.30,0.40]"), model.end_id]
     first = int((batch.labels[0] >= 0).nonzero()[0])
-    assert batch.input_ids[0, first - 1] == model.assistant_id
+    assert batch.input_ids[0, first - 1] == model.tokenizer.convert_tokens_to_ids("<assistant>")
     assert batch.input_ids[0, : 1 + model.preset.image_tokens].tolist() == model.prefix()
 
 
