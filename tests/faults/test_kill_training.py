@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from genixer.pipeline.run import run
-
 SMALL = str(Path(__file__).parent.parent / "fixtures" / "models" / "small.yaml")
 COMMON = ["steps=14", "save_every=2", "lr=0.003", f"model=new:{SMALL}", "images_per_step=4"]
 WAYS: dict[str, list[str]] = {
@@ -23,32 +21,6 @@ WAYS: dict[str, list[str]] = {
     "two processes, accumulation": ["processes=2", "accumulate=2"],
     "two processes, weights cut": ["processes=2", "parallel=fsdp"],
 }
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished step of training text."""
-    config = tmp_path_factory.mktemp("world") / "c.yaml"
-    config.write_text("""
-name: c
-images: "@world"
-steps:
-  world: {stage: scenes, with: {pools: {labelled: {images: 6, backgrounds: [sky, sand]}}}}
-  collect:
-    stage: collect
-    with:
-      sources:
-        - name: vqav2
-          questions: "@world/labelled/annotations/vqav2_questions.json"
-          annotations: "@world/labelled/annotations/vqav2_annotations.json"
-          image_pattern: "labelled/images/{image_id:06d}.jpg"
-          licence: CC BY-SA 4.0 (OpenMoji)
-  instruct:
-    stage: instruct
-    from: [collect]
-    with: {purpose: student, frame: padded_square, decimals: 2}
-""")
-    return run(config, out=config.parent / "run", workers=0).folder / "instruct"
 
 
 def start(bench: Any, rows: Path, out: Path, how: list[str]) -> Any:
@@ -81,9 +53,9 @@ def newest(out: Path) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_a_killed_training_ends_with_the_bits_of_one_go(
-    bench: Any, rows: Path, tmp_path: Path, way: str
+    bench: Any, training_rows: Path, tmp_path: Path, way: str
 ) -> None:
-    with start(bench, rows, tmp_path / "one_go", WAYS[way]) as process:
+    with start(bench, training_rows, tmp_path / "one_go", WAYS[way]) as process:
         _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     expected = results(tmp_path / "one_go")
@@ -91,10 +63,10 @@ def test_a_killed_training_ends_with_the_bits_of_one_go(
     print(f"seed {seed}")  # noqa: T201  (what a failure is repeated with)
     rng, kills = random.Random(seed), 0
     for _ in range(2):
-        with start(bench, rows, tmp_path / "killed", WAYS[way]) as process:
+        with start(bench, training_rows, tmp_path / "killed", WAYS[way]) as process:
             kills += kill_after_a_checkpoint(process, bench, tmp_path / "killed", rng)
     assert kills
-    with start(bench, rows, tmp_path / "killed", WAYS[way]) as process:
+    with start(bench, training_rows, tmp_path / "killed", WAYS[way]) as process:
         _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     found = results(tmp_path / "killed")

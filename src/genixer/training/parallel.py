@@ -84,6 +84,8 @@ def shard(learner: Learner, lesson: Lesson[Any], together: Together, dtype: torc
         reduce_dtype=torch.float32,
         cast_forward_inputs=False,
     )
+    for parameter in learner.parameters():
+        parameter.data = parameter.data.contiguous()
     for block in lesson.blocks():
         fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(learner, mesh=mesh, mp_policy=policy)
