@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ def choose_trainable(lesson: Lesson[Any], schedule: Schedule) -> None:
         moving = {id(p) for p in parts["projector"].parameters() if p.requires_grad}
         for parameter in lesson.network.parameters():
             parameter.requires_grad_(id(parameter) in moving)
-    if "tower" in parts and schedule.trainable != "lora":
+    if "tower" in parts and schedule.trainable == "full":
         parts["tower"].requires_grad_(schedule.tower_lr > 0)
 
 
@@ -53,7 +54,9 @@ def add_adapters(lesson: Lesson[Any], schedule: Schedule, seed: int) -> PeftMode
         target_modules=[name for name, one in names if one in inside],
         modules_to_save=[name for name, one in names if one in apart] or None,
     )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        # peft asks transformers by a name that is going.
+        warnings.filterwarnings("ignore", ".*gradient_checkpointing", FutureWarning)
         torch.manual_seed(seed)
         found: PeftModel = get_peft_model(network, config)  # type: ignore[arg-type, assignment]
     for name, parameter in network.named_parameters():

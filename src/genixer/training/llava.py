@@ -80,11 +80,13 @@ class LlavaLesson:
         """Teach `model`; paths of images are below `images`."""
         self.model, self._schedule, self._images = model, schedule, images
         self.network: nn.Module = model.model
-        core = model.model.model
         self._spread = spread_of(model, schedule.spread).to(model.model.device)
-        core.vision_tower.to(memory_format=torch.channels_last)
+        model.model.model.vision_tower.to(memory_format=torch.channels_last)
         if schedule.gradient_checkpointing:
-            model.model.gradient_checkpointing_enable({"use_reentrant": False})
+            core = model.model
+            # Renamed within transformers 5; a tower of convolutions has nothing to compute again.
+            enable = getattr(core, "activation_checkpointing_enable", None)
+            (enable or core.gradient_checkpointing_enable)({"use_reentrant": False})
 
     def batch(self, rows: Sequence[Row]) -> Batch:
         """Tensors of `rows`; their images are read and prepared."""

@@ -100,6 +100,8 @@ class Schedule(BaseModel):
             raise ValueError("lanes draw from one generator: with lora_dropout, set lanes: 1")
         if self.trainable == "lora" and self.optimiser == "muon":
             raise ValueError("optimiser: muon is for whole matrices, not adapters; use adamw")
+        if self.trainable != "full" and self.tower_lr:
+            raise ValueError(f"tower_lr: the tower stays frozen with trainable: {self.trainable}")
         if self.order != "draw" and self.weights:
             raise ValueError("weights are for order: draw; in an epoch every row comes once")
         return self
