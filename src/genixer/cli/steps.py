@@ -67,8 +67,8 @@ def train(
 ) -> None:
     """Train a model on rows of `instruct`; a killed training goes on from its last checkpoint.
 
-    Roles: `rows`, and `regions` and `words` where the settings want them. The model is in
-    `OUT/train/files/model`.
+    Roles: `rows`, and `regions` and `words` where the settings want them. Or rows from files:
+    `images=FOLDER 'rows_files=[rows.jsonl]'`. The model is in `OUT/train/files/model`.
     """
     _run("train", out, settings, from_, None, workers, as_json)
 
@@ -85,7 +85,8 @@ def _run(
     from genixer.config import parse_override
     from genixer.pipeline.one_stage import run_stage
 
-    if from_ is None and stage != "collect":
+    files = any(one.startswith("rows_files=") for one in settings or ())
+    if from_ is None and stage != "collect" and not files:
         raise ConfigError(f"{stage} reads a finished step: give its folder, --from RUN/STEP")
     sources: dict[str, list[str]] = {}
     for one in from_ or ():

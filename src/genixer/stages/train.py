@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
 from pydantic import Field, model_validator
 
-from genixer.data import ImageRef, Sample, SftRow, encode_row
+from genixer.data import ImageRef, Quarantined, Sample, SftRow, decode_row, encode_row
+from genixer.errors import DataError
 from genixer.models.base import model_files
 from genixer.stages.base import (
     Estimate,
@@ -22,6 +24,7 @@ from genixer.stages.base import (
     Step,
     StepOutput,
 )
+from genixer.store.shards import raw_bytes, raw_text
 from genixer.training.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -56,6 +59,8 @@ class TrainSettings(Schedule, StageSettings):
 
     Or `new:PRESET` for random ones.
     """
+    rows_files: tuple[str, ...] = ()
+    """JSON-lines files of training rows, as `instruct` writes them, in place of steps to read."""
     preset: str = ""
     """Preset of a `model` folder that has none of its own."""
     steps_when_limited: int = Field(3, ge=1)
@@ -131,11 +136,31 @@ class TrainStage(Stage):
 
     def items(self, step: Step) -> int:
         """One item a row."""
-        return step.count()
+        return step.count() + sum(1 for _ in self._lines())
 
     def external(self) -> list[Path]:
-        """Weights to start from, where no step of the run makes them."""
-        return model_files(self.settings.model)
+        """Weights to start from, where no step of the run makes them, and files of rows."""
+        return [*model_files(self.settings.model), *map(Path, self.settings.rows_files)]
+
+    def _lines(self) -> Iterator[tuple[str, bytes]]:
+        """Place and bytes of every line of the rows files."""
+        for name in self.settings.rows_files:
+            with Path(name).open("rb") as file:
+                for number, line in enumerate(file, start=1):
+                    yield f"{name}:{number}", line.rstrip(b"\r\n")
+
+    def _rows(
+        self, step: Step, first: int = 0, count: int | None = None
+    ) -> Iterator[SftRow | Quarantined]:
+        """Rows of steps, then those of files; what is no row says why."""
+        yield from step.rows(SftRow, first, count)
+        first, stop = max(0, first - step.count()), None if count is None else first + count
+        stop = None if stop is None else max(0, stop - step.count())
+        for place, line in islice(self._lines(), first, stop):
+            try:
+                yield decode_row(line, SftRow)
+            except DataError as error:
+                yield Quarantined(place, "bad_row", str(error), raw_text(line))
 
     def _load(self, step: Step) -> LoadedModel:
         """The model to start from, once a process; a new one learns its words from all the rows."""
@@ -157,7 +182,8 @@ class TrainStage(Stage):
         from genixer.models.tokenizer import new_tokenizer
 
         role = "words" if "words" in step.inputs else "rows"
-        texts = (m.text for row in step.rows(SftRow, role=role) for m in row.messages)
+        rows = step.rows(SftRow, role=role) if role == "words" else self._rows(step)
+        texts = (m.text for row in rows if isinstance(row, SftRow) for m in row.messages)
         return new_tokenizer(preset, texts)
 
     def _seed(self, step: Step) -> int:
@@ -168,7 +194,10 @@ class TrainStage(Stage):
         from genixer.training.batch import encode
 
         model = self._load(step)
-        for position, row in enumerate(step.rows(SftRow, first, count), start=first):
+        for position, row in enumerate(self._rows(step, first, count), start=first):
+            if isinstance(row, Quarantined):
+                out.quarantine(row.where, row.reason, row.detail, raw_bytes(row.raw))
+                continue
             found = encode(row, model)
             if isinstance(found, str):
                 out.reject(row.id, found, row)
@@ -259,8 +288,8 @@ class TrainStage(Stage):
         from genixer.training.batch import encode
 
         chosen = {row.position for row in job.rows.rows(TrainedRow)}
-        for position, row in enumerate(job.step.rows(SftRow)):
-            if position in chosen:
+        for position, row in enumerate(self._rows(job.step)):
+            if position in chosen and isinstance(row, SftRow):
                 found = encode(row, model)
                 if not isinstance(found, str):
                     name = f"{row.source or 'unknown'}/{row.task}"
