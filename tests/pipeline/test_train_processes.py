@@ -35,6 +35,7 @@ def trained(rows: Path, out: Path, **how: object) -> tuple[list[dict], dict]:
         {"processes": 2},
         {"processes": 2, "accumulate": 2},
         {"processes": 2, "parallel": "fsdp"},
+        {"processes": 2, "parallel": "zero2"},
         {"processes": 2, "parallel": "fsdp", "accumulate": 2, "gradient_checkpointing": True},
         {"accumulate": 4, "gradient_checkpointing": True},
         {"lanes": 2},

@@ -59,6 +59,15 @@ def test_kept_rows_are_trained_on_and_refused_ones_are_named(run_stage, pictures
     assert "tokens_per_second" not in log[-1]
 
 
+def test_the_model_has_a_card(run_stage, pictures):
+    done = run_stage(stage(trainable="lora", lora_rank=2, lr=0.5), [row(0), row(1)])
+    for name, library in (("model", "transformers"), ("adapter", "peft")):
+        card = (done.files / name / "README.md").read_text()
+        assert f"library_name: {library}" in card
+        assert "| vqav2/common_vqa | 2 |" in card
+        assert "- `lr: 0.5`" in card
+
+
 def test_same_rows_same_weights_and_another_seed_others(run_stage, pictures):
     revisions = [
         load(str(run_stage(stage(seed=s), [row(0), row(1)], name=n).files / "model")).revision

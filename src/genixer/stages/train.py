@@ -25,7 +25,7 @@ from genixer.stages.base import (
     StepOutput,
 )
 from genixer.store.shards import raw_bytes, raw_text
-from genixer.training.schedule import Schedule
+from genixer.training.schedule import Parallel, Schedule
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["Job", "TrainSettings", "TrainStage", "TrainedRow", "train_job"]
 
 Note = Callable[[dict[str, Any]], None]
-Parallel = Literal["ddp", "fsdp", "zero2", "zero3"]
 Tracker = Literal["jsonl", "tensorboard", "wandb", "trackio"]
 
 
@@ -75,7 +74,10 @@ class TrainSettings(Schedule, StageSettings):
     processes: int = Field(1, ge=1)
     """Processes on this machine that train together, on a GPU each where there are any."""
     parallel: Parallel = "ddp"
-    """`ddp`: each process holds all weights. `fsdp`: weights and optimiser are cut among them."""
+    """`ddp`: each process holds all weights. The others cut weights and optimiser among them.
+
+    `zero2` gathers a layer once a step, `zero3`, which is also called `fsdp`, twice.
+    """
     save_as: Literal["float32", "float16"] = "float32"
     """Number format of the written weights; `float16` halves the file."""
     merge: bool = True
@@ -236,6 +238,7 @@ class TrainStage(Stage):
         import torch
 
         from genixer.training.batch import group
+        from genixer.training.card import write_cards
         from genixer.training.checkpoint import Checkpoints
         from genixer.training.llava import LlavaLesson
         from genixer.training.order import order_of
@@ -252,7 +255,8 @@ class TrainStage(Stage):
         by_image = group(self._conversations(job, model, seen))
         order = order_of(by_image, schedule, seed, model, regions)
         adapted = add_adapters_to(model, schedule, seed)
-        sharded = self.settings.parallel == "fsdp" and together.world > 1
+        parallel = self.settings.parallel if together.world > 1 else "ddp"
+        sharded = parallel != "ddp"
         train(
             LlavaLesson(model, schedule, step.images),
             order,
@@ -262,7 +266,7 @@ class TrainStage(Stage):
             threads=step.threads,
             together=together,
             checkpoints=Checkpoints(job.workspace / "steps", schedule.keep, together, sharded),
-            sharded=sharded,
+            parallel=parallel,
         )
         # The weights have changed under it: a later step in this process must load afresh.
         self._model = None
@@ -271,6 +275,9 @@ class TrainStage(Stage):
         write_model(
             model, adapted, schedule, job.folder, half, self.settings.merge, fresh, together
         )
+        if together.rank == 0:
+            start = self.settings.model
+            write_cards(job.folder, start, model.preset.name, seen, schedule, order.steps)
         return {"rows": seen, "images": len(by_image), "start": self.settings.model}
 
     def _schedule(self, step: Step) -> Schedule:

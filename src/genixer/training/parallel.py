@@ -1,13 +1,15 @@
 """Several processes that train one model: what they tell each other, how weights are shared out.
 
-`ddp`: every process holds all weights, and gradients are added up once a step. `fsdp`: weights,
-gradients and optimiser are cut among the processes, and a layer is gathered when it is needed.
+`ddp`: every process holds all weights, and gradients are added up once a step. Otherwise weights,
+gradients and optimiser are cut among the processes, and a layer is gathered when it is needed:
+`zero3` (the same as `fsdp`) lets go of it at once, `zero2` after the backward pass, for more memory
+and fewer messages. Both are torch's own `fully_shard`; DeepSpeed is not needed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -15,9 +17,8 @@ from torch import Tensor, distributed, nn
 if TYPE_CHECKING:
     from genixer.training.lesson import Learner, Lesson
 
-__all__ = ["Parallel", "Together", "local", "shard", "whole_weights"]
+__all__ = ["Together", "local", "shard", "whole_weights"]
 
-Parallel = Literal["ddp", "fsdp", "zero2", "zero3"]
 _BUCKET = 1 << 24
 """Numbers that are added up in one message."""
 
@@ -70,10 +71,13 @@ class Together:
                 pending = []
 
 
-def shard(learner: Learner, lesson: Lesson[Any], together: Together, dtype: torch.dtype) -> None:
+def shard(
+    learner: Learner, lesson: Lesson[Any], together: Together, dtype: torch.dtype, let_go: bool
+) -> None:
     """Cut the weights of `learner` among the processes, a unit for every block of the lesson.
 
-    `dtype` is what gathered weights are computed in; gradients are added up in float32.
+    `dtype` is what gathered weights are computed in; gradients are added up in float32. `let_go`
+    frees a block's gathered weights after its forward pass, not only after its backward pass.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
@@ -87,7 +91,7 @@ def shard(learner: Learner, lesson: Lesson[Any], together: Together, dtype: torc
     for parameter in learner.parameters():
         parameter.data = parameter.data.contiguous()
     for block in lesson.blocks():
-        fully_shard(block, mesh=mesh, mp_policy=policy)
+        fully_shard(block, mesh=mesh, mp_policy=policy, reshard_after_forward=let_go)
     fully_shard(learner, mesh=mesh, mp_policy=policy)
 
 

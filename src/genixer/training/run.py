@@ -15,7 +15,7 @@ from genixer.training.log import History
 from genixer.training.optimisers import optimisers_of, rates, set_rates
 from genixer.training.order import Order
 from genixer.training.parallel import Together, shard
-from genixer.training.schedule import Schedule, rate
+from genixer.training.schedule import Parallel, Schedule, rate
 
 __all__ = ["BadLossError", "train"]
 
@@ -30,14 +30,16 @@ def train(
     threads: int = 1,
     together: Together | None = None,
     checkpoints: Checkpoints | None = None,
-    sharded: bool = False,
+    parallel: Parallel = "ddp",
 ) -> None:
     """Train the network of `lesson` in place, on rows in `order`; `log` gets a line now and then.
 
     Deterministic: same arguments, same weights, whether it was killed and went on from one of its
-    `checkpoints` or not. `sharded` cuts the weights among the processes that are `together`. Raises
-    `BadLossError` at the first loss that is not a number, before it reaches the weights.
+    `checkpoints` or not. `parallel` says how the weights are cut among the processes that are
+    `together`. Raises `BadLossError` at the first loss that is not a number, before it reaches the
+    weights.
     """
+    sharded = parallel != "ddp"
     torch.set_num_threads(threads)
     together = together or Together()
     learner = Learner(lesson)
@@ -45,7 +47,7 @@ def train(
     choose_trainable(lesson, schedule)
     gradients = Gradients(learner, lesson, schedule, together, seed, threads, sharded)
     if sharded:
-        shard(learner, lesson, together, gradients.dtype)
+        shard(learner, lesson, together, gradients.dtype, let_go=parallel != "zero2")
         gradients.parameters = [p for p in learner.parameters() if p.requires_grad]
     optimisers = optimisers_of(lesson, schedule)
     history = History(order.steps, log)

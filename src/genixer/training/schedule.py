@@ -7,7 +7,10 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["Schedule", "rate"]
+__all__ = ["Parallel", "Schedule", "rate"]
+
+Parallel = Literal["ddp", "fsdp", "zero2", "zero3"]
+"""How several processes share weights; see `genixer.training.parallel`."""
 
 
 class Schedule(BaseModel):
