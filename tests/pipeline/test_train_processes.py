@@ -55,6 +55,28 @@ def test_however_a_step_is_cut_its_loss_is_that_of_one_process(training_rows, tm
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "zero3"])
+def test_a_process_may_have_no_image_or_no_row_at_all(training_rows, tmp_path, parallel):
+    path = tmp_path / "rows.jsonl"
+    lines = b"".join(p.read_bytes() for p in sorted(training_rows.glob("part-*"))).splitlines()
+    rows = [json.loads(line) for line in lines[:11]]
+    for number, row in enumerate(rows):
+        row["image"] = row["image"] if number < 3 else None
+    path.write_text("\n".join(map(json.dumps, rows)) + "\n")
+    how = {**COMMON, "rows_files": [str(path)], "images": str(training_rows.parent / "world/files")}
+    how |= {"order": "grouped", "epochs": 2, "conversations_per_image": 1}
+    logs = []
+    for name, more in (("one", {}), ("two", {"processes": 2, "parallel": parallel})):
+        files = (
+            run_stage("train", tmp_path / name, {**how, **more}, workers=0).folder / "train/files"
+        )
+        logs.append([json.loads(line) for line in (files / "log.jsonl").read_bytes().splitlines()])
+    assert [line["tokens"] for line in logs[0]] == [line["tokens"] for line in logs[1]]
+    for one, two in zip(*logs, strict=True):
+        assert one["loss"] == pytest.approx(two["loss"], abs=1.01e-4)
+
+
+@pytest.mark.slow
 def test_adapters_of_cut_weights_are_written_whole(training_rows, tmp_path):
     how = {"trainable": "lora", "lora_rank": 4, "lora_dropout": 0.0, "tower_lr": 0.0}
     log, weights = trained(training_rows, tmp_path / "one", **how)
