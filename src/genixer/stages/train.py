@@ -255,7 +255,7 @@ class TrainStage(Stage):
         by_image = group(self._conversations(job, model, seen))
         order = order_of(by_image, schedule, seed, model, regions)
         adapted = add_adapters_to(model, schedule, seed)
-        parallel = self.settings.parallel if together.world > 1 else "ddp"
+        parallel: Parallel = self.settings.parallel if together.world > 1 else "ddp"
         sharded = parallel != "ddp"
         train(
             LlavaLesson(model, schedule, step.images),
