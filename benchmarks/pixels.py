@@ -55,7 +55,7 @@ def exact(folder: Path, name: str) -> torch.Tensor:
 
 
 def fast(folder: Path, name: str) -> torch.Tensor:
-    return torch.from_numpy(pixels.read(folder, name, FAST))
+    return torch.from_numpy(np.stack([pixels.read(folder, name, FAST)]))
 
 
 def fast_normalised(folder: Path, name: str) -> torch.Tensor:

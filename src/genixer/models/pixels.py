@@ -85,12 +85,12 @@ def table_of(preset: Preset) -> np.ndarray:
 
 def _centred(image: Image, preset: Preset) -> np.ndarray:
     """`image`, whose longer side is the square's, in its middle: uint8 [S, S, 3]."""
+    from PIL import Image as Pillow
+
     side = preset.image_side_px
-    left, top = (side - image.width) // 2, (side - image.height) // 2
-    found = np.empty((side, side, 3), np.uint8)
-    found[:] = preset.pad_colour
-    found[top : top + image.height, left : left + image.width] = np.asarray(image)
-    return found
+    found = Pillow.new("RGB", (side, side), preset.pad_colour)
+    found.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return np.asarray(found)
 
 
 def _filter(preset: Preset) -> int:

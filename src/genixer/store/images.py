@@ -328,8 +328,9 @@ def _fitted(image: Image, side_px: int, resample: int) -> Image:
     image.load()
     # Where the scale does not divide a side, part of the last row or column is made up.
     small = _to_rgb(image).resize(size, resample, draft[1])
-    orientation = image.getexif().get(_ORIENTATION, 1)
-    small.getexif()[_ORIENTATION] = orientation
+    if image.getexif().get(_ORIENTATION, 1) == 1:
+        return small
+    small.getexif()[_ORIENTATION] = image.getexif()[_ORIENTATION]
     return ImageOps.exif_transpose(small)
 
 
