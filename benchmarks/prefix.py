@@ -101,7 +101,7 @@ def main() -> None:
             lesson = LlavaLesson(model, schedule, folder)
             learner = Learner(lesson)
             with lesson.ready(), Gradients(learner, lesson, schedule, Together()) as gradients:
-                return gradients.compute([(v,) for v in together], 1).loss
+                return gradients.compute(gradients.cut([(v,) for v in together]), 1).loss
 
         for _ in range(ROUNDS):
             for way in (one_a_row, one_prefix, two_lanes):

@@ -83,7 +83,7 @@ def go(pictures: Path, work: Path, schedule: Schedule, halt_at: int = 0) -> tupl
         {"trainable": "lora", "lora_rank": 2, "lora_dropout": 0.3},
         {"trainable": "projector"},
         {"order": "packed", "max_tokens": 64, "gradient_checkpointing": True},
-        {"order": "grouped"},
+        {"order": "grouped", "loaders": 2},
     ],
     ids=str,
 )
@@ -182,3 +182,12 @@ def test_loss_scale_halves_on_overflow_and_doubles_after_patience():
     assert scale.value == 4.0
     assert all(scale.bears(1.0) for _ in range(LossScale.patience))
     assert (scale.value, scale.good) == (8.0, 0)
+
+
+def test_batches_made_ahead_change_nothing(pictures, tmp_path):
+    weights = [
+        go(pictures, tmp_path / str(loaders), Schedule(steps=6, images_per_step=4, loaders=loaders))
+        for loaders in (0, 3)
+    ]
+    assert weights[0][1] == weights[1][1]
+    assert all(torch.equal(weights[0][0][name], weights[1][0][name]) for name in weights[0][0])

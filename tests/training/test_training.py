@@ -222,7 +222,9 @@ def test_lanes_find_the_gradients_of_the_whole_batch(model, pictures):
         schedule = Schedule(lanes=lanes, tower_lr=1e-3, spread=1.0)
         lesson = LlavaLesson(model, schedule, pictures)
         with lesson.ready(), Gradients(Learner(lesson), lesson, schedule, Together()) as gradients:
-            step = gradients.compute([(v,) for v in visits_of(model, together=False)], 1)
+            step = gradients.compute(
+                gradients.cut([(v,) for v in visits_of(model, together=False)]), 1
+            )
         found.append((step, [p.grad.clone() for p in model.model.parameters()]))
     for step, gradients in found[1:]:
         assert step.loss == pytest.approx(found[0][0].loss, rel=1e-5)

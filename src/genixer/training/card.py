@@ -9,18 +9,17 @@ from genixer.training.schedule import Schedule
 
 __all__ = ["write_cards"]
 
-_HOW_TO_LOAD = {
-    "model": (
-        "transformers",
-        "```python\nimport genixer.models.llava\n\n"
-        'model = genixer.models.llava.load("THIS FOLDER")\n```',
-    ),
-    "adapter": (
-        "peft",
-        "```python\nfrom peft import PeftModel\n\n"
-        'adapted = PeftModel.from_pretrained(start_model, "THIS FOLDER")\n```',
-    ),
-}
+_LOAD_MODEL = """```python
+import genixer.models.llava
+
+model = genixer.models.llava.load("THIS FOLDER")
+```"""
+_LOAD_ADAPTER = """```python
+from peft import PeftModel
+
+adapted = PeftModel.from_pretrained(start_model, "THIS FOLDER")
+```"""
+_HOW_TO_LOAD = {"model": ("transformers", _LOAD_MODEL), "adapter": ("peft", _LOAD_ADAPTER)}
 
 
 def write_cards(

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -22,7 +23,7 @@ from genixer.training.lesson import Learner, Lesson
 from genixer.training.parallel import Together
 from genixer.training.schedule import Schedule
 
-__all__ = ["BadLossError", "Found", "Gradients", "LossScale"]
+__all__ = ["BadLossError", "Found", "Gradients", "LossScale", "Work"]
 
 _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -38,6 +39,18 @@ class Found(NamedTuple):
 
     loss: float
     tokens: int
+
+
+class Work(NamedTuple):
+    """What a process has to do in a step.
+
+    `mine` are its rows; `parts` say of each part whether it counts (1 or 0), and hold the rows of
+    its lanes, or with `made` the batches of these.
+    """
+
+    mine: Sequence[Any]
+    parts: list[tuple[float, list[Any]]]
+    made: bool
 
 
 class _Part(NamedTuple):
@@ -108,30 +121,44 @@ class Gradients:
         """End the threads."""
         self._pool.shutdown()
 
-    def compute(self, rows: Sequence[Any], step: int) -> Found:
-        """Set every parameter's gradient of the mean weighted loss over `rows`.
+    def cut(self, rows: Sequence[Any], made: bool = False) -> Work:
+        """This process's parts of `rows`, which are those of all processes.
 
-        `rows` are those of all processes. Raises `BadLossError` when the loss is no number.
+        `made`: batches are made of them now, not when they are needed; other threads may do that.
         """
-        together, parts = self._together, self._schedule.accumulate
+        together, count = self._together, self._schedule.accumulate
+        mine = rows[together.rank :: together.world]
+        parts: list[tuple[float, list[Any]]] = []
+        for number in range(count):
+            part = mine[number::count]
+            if part or self._sharded:
+                # A process without a row goes along for its weights' sake: with one that counts 0.
+                live, part = (1.0, part) if part else (0.0, rows[:1])
+                lanes = min(self._lanes, len(part))
+                pieces: list[Any] = [part[lane::lanes] for lane in range(lanes)]
+                parts.append((live, [self._lesson.batch(p) for p in pieces] if made else pieces))
+        return Work(mine, parts, made)
+
+    def compute(self, work: Work, step: int) -> Found:
+        """Set every parameter's gradient of the mean weighted loss over the rows of all processes.
+
+        Raises `BadLossError` when the loss is no number.
+        """
         for parameter in self.parameters:
             parameter.grad = None
-        mine = rows[together.rank :: together.world]
         done: list[_Part] = []
-        for number in range(parts):
-            part = mine[number::parts]
-            if part or self._sharded:
-                self._synchronise(number == parts - 1)
-                # A process without a row goes along for its weights' sake: with one that counts 0.
-                done += self._lane_by_lane(part or rows[:1], 1.0 if part else 0.0, step, number)
-        total, weight, tokens = together.sum(*(sum(column) for column in zip(*done, strict=True)))
+        for number, (live, lanes) in enumerate(work.parts):
+            self._synchronise(number == len(work.parts) - 1)
+            done += self._lane_by_lane(lanes, work.made, live, step, number)
+        sums = [sum(column) for column in zip(*done, strict=True)] or [0.0, 0.0, 0.0]
+        total, weight, tokens = self._together.sum(*sums)
         loss = total / weight if weight else math.nan
         if not math.isfinite(loss):
-            raise self._bad(mine, step, f"loss is {loss}")
+            raise self._bad(work.mine, step, f"loss is {loss}")
         self._reduce(weight)
         return Found(loss, round(tokens))
 
-    def clip(self, rows: Sequence[Any], step: int) -> bool:
+    def clip(self, work: Work, step: int) -> bool:
         """Shorten the gradient to `clip`; whether it may move the weights.
 
         In `fp16` it may not when it overflowed. Otherwise `BadLossError` is raised for one that is
@@ -142,8 +169,7 @@ class Gradients:
         if self._schedule.precision == "fp16":
             return self.scale.bears(length)
         if not math.isfinite(length):
-            raise self._bad(rows[self._together.rank :: self._together.world], step,
-                            f"the gradient's norm is {length}")  # fmt: skip
+            raise self._bad(work.mine, step, f"the gradient's norm is {length}")
         return True
 
     def move(self, optimisers: Sequence[torch.optim.Optimizer]) -> None:
@@ -155,36 +181,36 @@ class Gradients:
             self._learner.set_requires_gradient_sync(last)  # type: ignore[operator]
 
     def _lane_by_lane(
-        self, rows: Sequence[Any], live: float, step: int, number: int
+        self, lanes: list[Any], made: bool, live: float, step: int, number: int
     ) -> list[_Part]:
-        count = min(self._lanes, len(rows))
-        if count == 1:
+        if len(lanes) == 1:
             with self._chance(step, number):
-                total, part = self._forward(rows, live)
+                total, part = self._forward(lanes[0], made, live)
                 total.backward()
             return [part]
         # Two threads that each run half a batch finish sooner than one run that two threads share,
         # because little of a small model's work can be shared. Added in a fixed order.
-        lanes = list(self._pool.map(self._lane, [rows[lane::count] for lane in range(count)]))
+        done = list(self._pool.map(partial(self._lane, made=made), lanes))
         for place, parameter in enumerate(self.parameters):
-            found = [gradients[place] for _, gradients in lanes]
+            found = [gradients[place] for _, gradients in done]
             summed = sum(found[1:], found[0])
             parameter.grad = summed if parameter.grad is None else parameter.grad + summed
-        return [part for part, _ in lanes]
+        return [part for part, _ in done]
 
-    def _lane(self, rows: Sequence[Any]) -> tuple[_Part, tuple[Tensor, ...]]:
-        total, part = self._forward(rows, 1.0)
+    def _lane(self, rows: Any, made: bool) -> tuple[_Part, tuple[Tensor, ...]]:
+        total, part = self._forward(rows, made, 1.0)
         return part, torch.autograd.grad(total, self.parameters, materialize_grads=True)
 
-    def _forward(self, rows: Sequence[Any], live: float) -> tuple[Tensor, _Part]:
+    def _forward(self, rows: Any, made: bool, live: float) -> tuple[Tensor, _Part]:
         device = self._together.device
-        batch = self._lesson.batch(rows).to(device)
+        batch = (rows if made else self._lesson.batch(rows)).to(device)
         half = self.dtype != torch.float32
         # No cache: it is one for all threads, and a lane must not differentiate another's casts.
         with torch.autocast(device.type, self.dtype, enabled=half, cache_enabled=False):
             total, weight = self._learner(batch)
         part = _Part(float(total.detach()) * live, float(weight) * live, batch.tokens * bool(live))
-        return total * (self.scale.value * live) if self.scale.value * live != 1 else total, part
+        factor = self.scale.value * live
+        return total * factor if factor != 1 else total, part
 
     @contextmanager
     def _chance(self, step: int, number: int) -> Iterator[None]:

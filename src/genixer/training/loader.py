@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -18,7 +18,7 @@ R = TypeVar("R")
 
 def ahead(
     items: Iterable[T], prepare: Callable[[T], R], workers: int = 2, depth: int = 4
-) -> Iterator[R]:
+) -> Generator[R, None, None]:
     """`prepare` of every item, in order, while up to `depth` later ones are being made.
 
     Threads do it: Pillow and numpy let others run while they decode and resize. Items are asked for

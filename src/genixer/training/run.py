@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from genixer.training.adapters import choose_trainable
 from genixer.training.checkpoint import Checkpoints, load_tensors, tensors_of
 from genixer.training.gradients import BadLossError, Gradients
 from genixer.training.lesson import Learner, Lesson
+from genixer.training.loader import ahead
 from genixer.training.log import History
 from genixer.training.optimisers import optimisers_of, rates, set_rates
 from genixer.training.order import Order
@@ -58,11 +61,13 @@ def train(
         gradients.scale.value, gradients.scale.good = saved.state["scale"]
         history.go_on(saved.state["history"])
         done = saved.step
-    with lesson.ready(), gradients:
-        for step, rows in enumerate(order.batches(done), start=done + 1):
-            found = gradients.compute(rows, step)
+    cut = partial(gradients.cut, made=schedule.loaders > 0)
+    works = ahead(order.batches(done), cut, schedule.loaders, depth=2)
+    with lesson.ready(), gradients, closing(works):
+        for step, work in enumerate(works, start=done + 1):
+            found = gradients.compute(work, step)
             set_rates(optimisers, rate(step, schedule, order.steps))
-            if gradients.clip(rows, step):
+            if gradients.clip(work, step):
                 gradients.move(optimisers)
             history.add(step, found, rates(optimisers))
             if checkpoints and _due(step, schedule.save_every, order.steps):

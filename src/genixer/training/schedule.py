@@ -92,6 +92,8 @@ class Schedule(BaseModel):
     """
     lanes: int = Field(1, ge=1)
     """Parts of a batch computed side by side, each with the run's `threads`."""
+    loaders: int = Field(0, ge=0)
+    """Threads that make the next batches ready while a step is computed; worth it beside a GPU."""
     save_every: int = Field(500, ge=0)
     """Steps between checkpoints, from which a killed training goes on; 0 writes none."""
     keep: int = Field(2, ge=1)
