@@ -21,9 +21,7 @@ def test_lines_are_numbered_as_an_editor_shows_them(tmp_path):
 
 
 def test_an_entry_is_read_when_asked_for_and_a_bad_neighbour_does_not_matter(tmp_path):
-    file = json_array(
-        write(tmp_path, b'{"a": [{"id": 1}, {"\xff": 1}, {"id": 1}], "b": 2}'), "a"
-    )
+    file = json_array(write(tmp_path, b'{"a": [{"id": 1}, {"\xff": 1}, {"id": 1}], "b": 2}'), "a")
     assert file.places[1] == "file:a[1]"
     assert file.read(2, dict) == {"id": 1}
     with pytest.raises(EntryError, match="not_utf8"):
