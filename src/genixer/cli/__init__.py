@@ -14,6 +14,7 @@ from genixer.cli.datasets import doctor
 from genixer.cli.exchange import export, import_
 from genixer.cli.steps import collect, instruct, mix
 from genixer.cli.terminal import Json, Limit, print_json, progress_here
+from genixer.cli.weights import convert_weights
 from genixer.errors import GenixerError
 
 __all__ = ["app", "main"]
@@ -169,6 +170,11 @@ app.command(
     "import", epilog="Example: genixer import set.json --format llava --images coco --out runs/set"
 )(import_)
 app.command(epilog="Example: genixer doctor demo.json --images photos --fix repaired")(doctor)
+app.command(
+    "convert-weights",
+    epilog="Example: genixer convert-weights Genixer-llava-v1.5-7b genixer_l --preset genixer_l "
+    "--vision clip-vit-large-patch14-336",
+)(convert_weights)
 
 
 @app.command("list", epilog="Example: genixer list tasks")
@@ -177,7 +183,7 @@ def list_(
         str,
         typer.Argument(
             metavar="KIND",
-            help="tasks, sources, formats, backends, filters, stages or benchmarks.",
+            help="tasks, sources, formats, backends, filters, stages, benchmarks or presets.",
         ),
     ],
     as_json: Json = False,

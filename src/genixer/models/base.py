@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict
@@ -21,20 +21,65 @@ from genixer.frames import Frame
 if TYPE_CHECKING:
     from genixer.tasks.base import Canvas
 
-__all__ = ["Preset", "Prompt", "load_preset", "model_files", "shipped_models", "weights_folder"]
+__all__ = [
+    "Preset",
+    "Prompt",
+    "Tokens",
+    "load_preset",
+    "model_files",
+    "shipped_models",
+    "shipped_presets",
+    "weights_folder",
+]
+
+PRESET_FILE = "genixer_preset.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
 
 
 class Prompt(BaseModel):
-    """Words around a conversation.
-
-    `system` first, then each turn between its role's mark and its end.
-    """
+    """Words around a conversation, and where its image stands."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    style: Literal["marks", "vicuna_v1"] = "marks"
+    """`marks`: control tokens alone say who speaks. `vicuna_v1`: words do (`USER: ... ASSISTANT:
+    ...`), and only an answer ends with a control token."""
     system: str = ""
-    user: str = "USER: "
-    assistant: str = "ASSISTANT: "
+    """What every conversation begins with."""
+    user: str = "USER"
+    assistant: str = "ASSISTANT"
+    separator: str = " "
+    """Between system, question and answer."""
+    before_image: str = " "
+    """Between the first `USER:` and the image."""
+    after_image: str = "\n"
+    """Between the image and the first question."""
+
+
+class Tokens(BaseModel):
+    """Names of the control tokens in a model's vocabulary."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    begin: str = "<s>"
+    end: str = "</s>"
+    pad: str = "<pad>"
+    image: str = "<image>"
+    """Stands at every place that the image takes."""
+    image_start: str = ""
+    """Before the image's places; empty for none."""
+    image_end: str = ""
+    """After them; empty for none."""
+
+    def names(self) -> list[str]:
+        """All that there are.
+
+        >>> Tokens(image="<im_patch>").names()
+        ['<s>', '</s>', '<pad>', '<im_patch>']
+        """
+        named: list[str] = list(self.model_dump().values())
+        return [name for name in named if name]
 
 
 class Preset(BaseModel):
@@ -46,14 +91,25 @@ class Preset(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
+    about: str = ""
+    """One line for people."""
+    licence: str = ""
+    """Licence of the weights that this preset is for."""
     family: str = "llava"
+    tower: Literal["conv", "clip"] = "conv"
+    """`conv`: our small one. `clip`: the stock one, read at its last layer but one, class token
+    dropped."""
+    projector: Literal["mlp2x_gelu", "linear"] = "mlp2x_gelu"
+    """From the tower's features to the decoder's: two layers around a GELU, or one."""
     image_side_px: int
     """Side of the square the model sees.
 
     The image is centred on a square of its longer side, then resized.
     """
     image_tokens: int
-    """How many places of the text the image takes."""
+    """How many places of the text the image takes, marks around it not counted."""
+    resize: Literal["bilinear", "bicubic"] = "bilinear"
+    """Filter by which the square is resized."""
     pad_colour: tuple[int, int, int] = (127, 127, 127)
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.25, 0.25, 0.25)
@@ -68,6 +124,7 @@ class Preset(BaseModel):
     With a space a word is the same token at the start of a turn as inside it.
     """
     prompt: Prompt = Prompt()
+    tokens: Tokens = Tokens()
     vision: dict[str, Any] = {}
     text: dict[str, Any] = {}
 
@@ -84,38 +141,50 @@ def load_preset(name: str) -> Preset:
     >>> load_preset("tiny").frame
     'padded_square'
     """
-    folder = files("genixer.models") / "presets"
     path = Path(name)
     if not path.suffix:
-        known = sorted(p.name.removesuffix(".yaml") for p in folder.iterdir())
+        known = shipped_presets()
         if name not in known:
             raise ConfigError(f"no preset is called {name!r}; {near(name, known)}")
+        folder = files("genixer.models") / "presets"
         text = (folder / f"{name}.yaml").read_text(encoding="utf-8")
     else:
         text = path.read_text(encoding="utf-8")
     return Preset.model_validate(yaml.safe_load(text))
 
 
+def shipped_presets() -> list[str]:
+    """Names of the presets that ship with the package.
+
+    >>> "genixer_s" in shipped_presets()
+    True
+    """
+    folder = files("genixer.models") / "presets"
+    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir())
+
+
 def shipped_models() -> list[str]:
     """Names of the models whose weights ship with the package."""
     folder = files("genixer.models") / "weights"
-    return sorted(p.name for p in folder.iterdir() if (p / "model.safetensors").is_file())
+    return sorted(p.name for p in folder.iterdir() if (p / WEIGHTS).is_file())
 
 
 def weights_folder(name: str) -> Path:
     """Folder of the model called `name`: a shipped one, or a folder on disk.
 
-    Raises `ConfigError` where there is neither.
+    Weights are one safetensors file, or several with an index. Raises `ConfigError` where there are
+    none.
     """
     path = Path(name)
-    if (path / "model.safetensors").is_file():
+    if any((path / file).is_file() for file in (WEIGHTS, INDEX)):
         return path
     shipped = Path(str(files("genixer.models") / "weights")) / name
-    if "/" not in name and (shipped / "model.safetensors").is_file():
+    if "/" not in name and (shipped / WEIGHTS).is_file():
         return shipped
     raise ConfigError(
-        f"no model at {name!r}: neither a folder with model.safetensors nor one of the shipped "
-        f"({', '.join(shipped_models()) or 'none'})"
+        f"no model at {name!r}: neither a folder with {WEIGHTS} nor one of the shipped "
+        f"({', '.join(shipped_models()) or 'none'}); weights of the original code bases are "
+        "brought in by `genixer convert-weights`"
     )
 
 

@@ -1,8 +1,8 @@
 """LLaVA backbones: model, tokenizer, pixels and prompt in one place.
 
-The same code builds the tiny preset and, from a preset of its own, LLaVA-1.5: an image prefix, a
-two-layer GELU projector, a Llama decoder. A model folder holds `model.safetensors`, `config.json`,
-the tokenizer and `genixer_preset.json`.
+One class for the tiny preset, LLaVA-1.5 and Shikra: an image prefix, a projector, a Llama decoder,
+all of them transformers' own `LlavaForConditionalGeneration`. What differs is in the preset. A
+model folder holds safetensors, `config.json`, the tokenizer and `genixer_preset.json`.
 """
 
 from __future__ import annotations
@@ -14,17 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import (
-    LlamaConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    PreTrainedTokenizerFast,
-)
+from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 from genixer.data import Message
-from genixer.errors import DataError
-from genixer.models.base import Preset, weights_folder
-from genixer.models.tower import ConvTowerConfig
+from genixer.errors import ConfigError, DataError
+from genixer.models.architecture import fix_identity, llava_config
+from genixer.models.base import PRESET_FILE, Preset
+from genixer.models.conversation import script_of
+from genixer.models.loading import Device, Dtype, load_weights, quiet
+from genixer.models.tokenizer import add_control
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
     from genixer.tasks.base import Canvas
 
 __all__ = ["LoadedModel", "create", "load"]
-
-PRESET_FILE = "genixer_preset.json"
 
 
 class LoadedModel:
@@ -47,17 +43,27 @@ class LoadedModel:
         name: str,
         revision: str = "",
     ) -> None:
-        """Hold the parts; `model` stays in the mode it is in."""
+        """Hold the parts; `model` stays in the mode it is in.
+
+        Raises `ConfigError` where the tokenizer lacks a control token of the preset.
+        """
         self.model, self.tokenizer, self.preset = model, tokenizer, preset
         self.name, self.revision = name, revision
         # The tokenizer itself, without its Python wrapper, is ten times as fast.
         self._words = tokenizer.backend_tokenizer
-        self._words.encode_special_tokens = True
         vocabulary = tokenizer.get_vocab()
-        self.begin_id, self.end_id, self.pad_id = (vocabulary[t] for t in ("<s>", "</s>", "<pad>"))
-        self.image_id, self.user_id, self.assistant_id = (
-            vocabulary[t] for t in ("<image>", "<user>", "<assistant>")
-        )
+        missing = [token for token in preset.tokens.names() if token not in vocabulary]
+        if missing:
+            raise ConfigError(
+                f"model {name}: its tokenizer has no {', '.join(missing)}, which the preset "
+                f"{preset.name!r} names; is it the right preset?"
+            )
+        add_control(self._words, preset)
+        self._words.encode_special_tokens = True
+        tokens = preset.tokens
+        self.begin_id, self.end_id = vocabulary[tokens.begin], vocabulary[tokens.end]
+        self.pad_id, self.image_id = vocabulary[tokens.pad], vocabulary[tokens.image]
+        self._script = script_of(preset, self._words, vocabulary)
         self._mean = torch.tensor(preset.mean).view(3, 1, 1) * 255
         self._std = torch.tensor(preset.std).view(3, 1, 1) * 255
 
@@ -73,36 +79,32 @@ class LoadedModel:
         )
         return str(text).removeprefix(self.preset.lead)
 
-    def image_prefix(self) -> list[int]:
-        """Ids that stand for the image at the start of every row."""
-        return [self.begin_id, *[self.image_id] * self.preset.image_tokens]
+    def prefix(self, image: bool = True) -> list[int]:
+        """Ids before the first that depends on the conversation: begin, system words, the image."""
+        return self._script.prefix(image)
 
-    def turns(self, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
-        """Ids of a conversation, and for each whether it is the assistant's own (trained on)."""
-        ids: list[int] = []
-        own: list[bool] = []
-        for message in messages:
-            if message.role == "user":
-                part = [self.user_id, *self.encode_text(message.text), self.assistant_id]
-            else:
-                part = [*self.encode_text(message.text), self.end_id]
-            ids += part
-            own += [message.role == "assistant"] * len(part)
-        return ids, own
+    def turns(
+        self, messages: Sequence[Message], image: bool = True
+    ) -> tuple[list[int], list[bool]]:
+        """Ids after the prefix, and for each whether it is the assistant's own (trained on).
 
-    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        """Ids to continue from: image prefix and a conversation whose last turn is the user's."""
+        The end token after an answer is its own. Raises `CannotEncodeError`, whose reason is
+        counted, where a conversation does not fit the prompt's layout.
+        """
+        return self._script.turns(messages, image)
+
+    def prompt_ids(self, messages: Sequence[Message], image: bool = True) -> list[int]:
+        """Ids to continue from: prefix and a conversation whose last turn is the user's."""
         if not messages or messages[-1].role != "user":
             raise DataError("a prompt ends with the user's turn")
-        return [*self.image_prefix(), *self.turns(messages)[0]]
+        return [*self.prefix(image), *self.turns(messages, image)[0]]
 
     def pixels(self, images: Sequence[Image]) -> Tensor:
         """Images (RGB, upright) as float32 [N, 3, S, S].
 
         Centred on a square of the longer side, resized, normalised.
         """
-        side = self.preset.image_side_px
-        arrays = [np.asarray(_squared(image, side, self.preset.pad_colour)) for image in images]
+        arrays = [np.asarray(_squared(image, self.preset)) for image in images]
         stacked = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
         return ((stacked.float() - self._mean) / self._std).contiguous()
 
@@ -127,78 +129,46 @@ class LoadedModel:
         )
 
 
-def _squared(image: Image, side: int, colour: tuple[int, int, int]) -> Image:
-    """`image` centred on a square of its longer side, resized to `side` px."""
+def _squared(image: Image, preset: Preset) -> Image:
+    """`image` centred on a square of its longer side, resized to the preset's."""
     from PIL import Image as Pillow
 
-    longer = max(image.size)
+    longer, side = max(image.size), preset.image_side_px
     if image.width != image.height:
-        square = Pillow.new("RGB", (longer, longer), colour)
+        square = Pillow.new("RGB", (longer, longer), preset.pad_colour)
         square.paste(image, ((longer - image.width) // 2, (longer - image.height) // 2))
         image = square
-    return image if longer == side else image.resize((side, side), Pillow.Resampling.BILINEAR)
+    filters = {"bilinear": Pillow.Resampling.BILINEAR, "bicubic": Pillow.Resampling.BICUBIC}
+    return image if longer == side else image.resize((side, side), filters[preset.resize])
 
 
 def create(preset: Preset, tokenizer: PreTrainedTokenizerFast, seed: int) -> LoadedModel:
     """A new model of `preset` that reads with `tokenizer`, its weights drawn from `seed`."""
-    vocabulary = tokenizer.get_vocab()
-    text = LlamaConfig(
-        vocab_size=len(tokenizer),
-        bos_token_id=vocabulary["<s>"],
-        eos_token_id=vocabulary["</s>"],
-        pad_token_id=vocabulary["<pad>"],
-        **_text_settings(preset),
-    )
-    settings: dict[str, Any] = {
-        "text_config": text,
-        "vision_config": ConvTowerConfig(**preset.vision),
-        "initializer_range": text.initializer_range,
-        "tie_word_embeddings": text.tie_word_embeddings,
-        "image_token_id": vocabulary["<image>"],
-        "image_seq_length": preset.image_tokens,
-        "vision_feature_layer": -1,
-        "vision_feature_select_strategy": "full",
-    }
-    config = LlavaConfig(**settings)
+    text: dict[str, Any] = {**preset.text, "vocab_size": len(tokenizer)}
+    config = llava_config(preset, text, preset.vision, tokenizer.get_vocab())
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = LlavaForConditionalGeneration(config).eval()
+    fix_identity(model, preset)
     return LoadedModel(model, tokenizer, preset, preset.name)
 
 
-def _text_settings(preset: Preset) -> dict[str, Any]:
-    """The decoder's shape, in the words of `LlamaConfig`."""
-    settings = dict(preset.text)
-    theta = settings.pop("rope_theta", 10000.0)
-    return {**settings, "rope_parameters": {"rope_type": "default", "rope_theta": theta}}
+def load(
+    name: str,
+    threads: int | None = None,
+    preset: str = "",
+    dtype: Dtype = "float32",
+    device: Device = "auto",
+) -> LoadedModel:
+    """Model from a folder or by shipped name, in eval mode.
 
-
-def quiet() -> None:
-    """Turn off the progress bars of transformers: progress is the executor's to show."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-
-
-def load(name: str, threads: int | None = None) -> LoadedModel:
-    """Model from a folder or by shipped name, in eval mode, float32, on the CPU.
-
-    `threads` sets how many cores torch may use in this process. Raises `ConfigError` where there is
-    no such model.
+    `threads` sets how many cores torch may use in this process. `preset` names the preset of a
+    folder that has none of its own. `dtype` is what the weights are computed in (`auto`: as they
+    are stored), `device` where (`auto`: a GPU where there is one). Raises `ConfigError` where there
+    is no such model, or no telling which preset it is.
     """
-    import xxhash
-
     if threads is not None:
         torch.set_num_threads(threads)
-    quiet()
-    folder = weights_folder(name)
-    preset = Preset.model_validate_json((folder / PRESET_FILE).read_text(encoding="utf-8"))
-    # The folder is on disk and nothing else is looked at: there is no revision to pin.
-    model = LlavaForConditionalGeneration.from_pretrained(  # nosec B615
-        folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
-    ).eval()
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(  # nosec B615
-        folder, local_files_only=True
-    )
-    digest = xxhash.xxh3_128_hexdigest((folder / "model.safetensors").read_bytes())
-    return LoadedModel(model, tokenizer, preset, name, digest)
+    model, tokenizer, found, revision = load_weights(name, preset, dtype, device)
+    fix_identity(model, found)
+    return LoadedModel(model, tokenizer, found, name, revision)

@@ -50,6 +50,7 @@ KINDS = {
     "filters": "genixer.filters:FILTERS",
     "stages": "genixer.stages:STAGES",
     "benchmarks": "genixer.evaluation:BENCHMARKS",
+    "presets": "genixer.models.catalogue:PRESETS",
 }
 
 

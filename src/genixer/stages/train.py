@@ -143,11 +143,11 @@ class TrainStage(Stage):
 
     def _words(self, step: Step, preset: Preset) -> PreTrainedTokenizerFast:
         """The tokenizer of a new model, learned from the rows of role `words`, else its own."""
-        from genixer.models.tokenizer import train_tokenizer
+        from genixer.models.tokenizer import new_tokenizer
 
         role = "words" if "words" in step.inputs else "rows"
         texts = (m.text for row in step.rows(SftRow, role=role) for m in row.messages)
-        return train_tokenizer(texts, preset.vocabulary, preset.decimals)
+        return new_tokenizer(preset, texts)
 
     def _seed(self, step: Step) -> int:
         return step.seed if self.settings.seed is None else int(self.settings.seed)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from genixer.data import ImageRef, SftRow, random_for
+from genixer.errors import CannotEncodeError
 from genixer.store.images import open_image
 from genixer.training.cells import Cells, Region, cells_of
 
@@ -78,15 +79,19 @@ class Batch:
 def encode(row: SftRow, model: LoadedModel) -> Conversation | str:
     """The row's tokens, or why it cannot be trained on.
 
-    The reasons are `frame_mismatch`, `no_answer` and `too_long`.
+    The reasons are `frame_mismatch`, `no_answer`, `too_long`, `unaligned_answer` and
+    `roles_do_not_alternate`.
     """
     preset = model.preset
     if (row.frame, row.decimals) != (preset.frame, preset.decimals):
         return "frame_mismatch"
-    ids, own = model.turns(row.messages)
+    try:
+        ids, own = model.turns(row.messages)
+    except CannotEncodeError as error:
+        return error.reason
     if not any(own):
         return "no_answer"
-    if len(ids) + preset.image_tokens + 1 > preset.max_tokens:
+    if len(ids) + len(model.prefix()) > preset.max_tokens:
         return "too_long"
     key = f"{row.purpose}/{row.task}/{row.kind}".rstrip("/")
     return Conversation(row.id, key, np.asarray(ids, np.int32), np.asarray(own, bool))
@@ -152,7 +157,7 @@ def collate(
 
     With `length_power` 0 every token counts the same, with 1 every conversation does.
     """
-    prefix = model.image_prefix()
+    prefix = model.prefix()
     lengths = [len(prefix) + sum(len(c.ids) for c in visit.conversations) for visit in visits]
     shape = (len(visits), max(lengths))
     ids = np.full(shape, model.pad_id, np.int64)
