@@ -20,7 +20,6 @@ from torch import Tensor
 
 from genixer.data import ImageRef, SftRow, random_for
 from genixer.errors import CannotEncodeError
-from genixer.store.images import open_image
 from genixer.training.cells import Cells, Region, cells_of
 
 if TYPE_CHECKING:
@@ -175,14 +174,13 @@ def collate(
             positions[b, start:end] = np.arange(len(prefix), len(prefix) + len(one.ids))
             segments[b, start:end] = number
             weight[b, start:end] = float(one.own.sum()) ** -length_power * one.own
-    pictures = [open_image(images, visit.image.path) for visit in visits]
     return Batch(
         input_ids=torch.from_numpy(ids),
         labels=torch.from_numpy(labels),
         position_ids=torch.from_numpy(positions),
         segment_ids=torch.from_numpy(segments),
         loss_weight=torch.from_numpy(weight),
-        pixel_values=model.pixels(pictures),
+        pixel_values=model.read_pixels(images, [visit.image.path for visit in visits]),
         image_of=torch.arange(len(visits)),
         row_ids=[c.row_id for visit in visits for c in visit.conversations],
         cells=cells_of(model, [(visit.image, visit.regions) for visit in visits]),

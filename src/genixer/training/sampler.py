@@ -1,4 +1,4 @@
-"""The order of an epoch: batches of rows of like length, with images apart from without."""
+"""The order of an epoch: batches of rows of like length, those with images apart from the rest.
 
 A batch costs what its longest row costs, in every row. Rows are shuffled, cut into pools of many
 batches, and each pool is sorted by length: batches are even, and which rows meet still changes from
