@@ -9,7 +9,7 @@ import typer
 from genixer.cli.terminal import Json, Limit, print_json, progress_here
 from genixer.errors import ConfigError
 
-__all__ = ["collect", "instruct", "mix"]
+__all__ = ["collect", "instruct", "mix", "train"]
 
 Out = Annotated[str, typer.Option(help="Run folder to make; the same command again goes on.")]
 From = Annotated[
@@ -56,6 +56,21 @@ def mix(
 ) -> None:
     """Draw a training mixture: the role `base`, and `synthetic` unless the arm is `none`."""
     _run("mix", out, settings, from_, None, workers, as_json)
+
+
+def train(
+    out: Out,
+    from_: From = None,
+    settings: Settings = None,
+    workers: Workers = 1,
+    as_json: Json = False,
+) -> None:
+    """Train a model on rows of `instruct`; a killed training goes on from its last checkpoint.
+
+    Roles: `rows`, and `regions` and `words` where the settings want them. The model is in
+    `OUT/train/files/model`.
+    """
+    _run("train", out, settings, from_, None, workers, as_json)
 
 
 def _run(
