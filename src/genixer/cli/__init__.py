@@ -12,7 +12,7 @@ import typer
 from genixer import __version__
 from genixer.cli.datasets import doctor
 from genixer.cli.exchange import export, import_
-from genixer.cli.steps import collect, instruct, mix
+from genixer.cli.steps import collect, instruct, mix, train
 from genixer.cli.terminal import Json, Limit, print_json, progress_here
 from genixer.cli.weights import convert_weights
 from genixer.errors import GenixerError
@@ -143,6 +143,10 @@ app.command(
     epilog="Example: genixer mix arm=kept --from base=runs/demo/collect "
     "--from synthetic=runs/demo/dedup --out runs/mix"
 )(mix)
+app.command(
+    epilog="Example: genixer train model=start steps=100 --from runs/demo/lessons-kept "
+    "--out runs/student"
+)(train)
 
 
 @app.command(epilog="Example: genixer verify runs/demo")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,3 +77,9 @@ def save_adapters(adapted: PeftModel, folder: Path) -> None:
     """Write `adapter_model.safetensors` and `adapter_config.json`, for `peft` to load."""
     adapted.save_pretrained(str(folder), save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)
+    # Sets were written in an order that changes from process to process.
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_bytes())
+    for key in ("target_modules", "modules_to_save"):
+        config[key] = sorted(config[key]) if config[key] else config[key]
+    path.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
