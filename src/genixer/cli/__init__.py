@@ -265,6 +265,8 @@ def _print_plan(
     typer.echo(text_table(header, rows, right=range(3, 8)))
     if report.datasets:
         typer.echo(f"\nrows expected of the datasets as published\n{report.datasets}")
+    for names, note in report.notes:
+        typer.echo(f"{names}: {note}")
     for path in report.missing:
         typer.echo(f"not there yet: {path}")
     typer.echo(f"\n{report.run}: {len(rows)} steps, about {total:.0f} s of work left")

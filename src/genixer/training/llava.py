@@ -84,7 +84,7 @@ class LlavaLesson:
         self._spread = spread_of(model, schedule.spread).to(model.model.device)
         core.vision_tower.to(memory_format=torch.channels_last)
         if schedule.gradient_checkpointing:
-            model.model.gradient_checkpointing_enable({"use_reentrant": False})
+            model.model.activation_checkpointing_enable({"use_reentrant": False})
 
     def batch(self, rows: Sequence[Row]) -> Batch:
         """Tensors of `rows`; their images are read and prepared."""
