@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from genixer.models.convert import convert_weights
     from genixer.pipeline.api import build_report, export, import_samples, list_plugins, plan
     from genixer.pipeline.doctor import audit, repair
     from genixer.pipeline.run import run
@@ -18,6 +19,7 @@ __all__ = [
     "__version__",
     "audit",
     "build_report",
+    "convert_weights",
     "export",
     "import_samples",
     "list_plugins",
@@ -30,6 +32,7 @@ __all__ = [
 _HOMES = {
     "audit": "genixer.pipeline.doctor",
     "build_report": "genixer.pipeline.api",
+    "convert_weights": "genixer.models.convert",
     "export": "genixer.pipeline.api",
     "import_samples": "genixer.pipeline.api",
     "list_plugins": "genixer.pipeline.api",

@@ -6,6 +6,7 @@ declared by a config or a preset, never guessed from the size of the numbers.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal, get_args
 
 from genixer.data import Box, Point
@@ -14,6 +15,7 @@ from genixer.errors import ConfigError, FrameError
 __all__ = [
     "FRAMES",
     "Frame",
+    "axes",
     "box_from_frame",
     "box_to_frame",
     "check_frame",
@@ -45,8 +47,13 @@ def check_frame(name: str) -> Frame:
     return name  # type: ignore[return-value]
 
 
-def _axes(frame: Frame, width: int, height: int) -> tuple[tuple[float, float], tuple[float, float]]:
-    """(scale, offset) of x and of y: framed = fraction * scale + offset."""
+@lru_cache(maxsize=4096)
+def axes(frame: Frame, width: int, height: int) -> tuple[tuple[float, float], tuple[float, float]]:
+    """(scale, offset) of x and of y: framed = fraction * scale + offset.
+
+    >>> axes("pixel", 200, 100)
+    ((200.0, 0.0), (100.0, 0.0))
+    """
     if frame == "pixel":
         return (float(width), 0.0), (float(height), 0.0)
     if frame == "padded_square":
@@ -66,7 +73,7 @@ def point_to_frame(point: Point, frame: Frame, width: int, height: int) -> tuple
     >>> point_to_frame(Point(0.5, 0.0), "padded_square", 200, 100)
     (0.5, 0.25)
     """
-    (sx, ox), (sy, oy) = _axes(frame, width, height)
+    (sx, ox), (sy, oy) = axes(frame, width, height)
     return point.x * sx + ox, point.y * sy + oy
 
 
@@ -80,7 +87,7 @@ def box_to_frame(
     >>> box_to_frame(Box(0.25, 0.5, 0.5, 1.0), "pixel", 200, 100)
     (50.0, 50.0, 100.0, 100.0)
     """
-    (sx, ox), (sy, oy) = _axes(frame, width, height)
+    (sx, ox), (sy, oy) = axes(frame, width, height)
     return box.x0 * sx + ox, box.y0 * sy + oy, box.x1 * sx + ox, box.y1 * sy + oy
 
 
@@ -96,7 +103,7 @@ def point_from_frame(
     >>> point_from_frame((0.5, 0.25), "padded_square", 200, 100)
     Point(x=0.5, y=0.0)
     """
-    (sx, ox), (sy, oy) = _axes(frame, width, height)
+    (sx, ox), (sy, oy) = axes(frame, width, height)
     return Point(_inside((xy[0] - ox) / sx, slack), _inside((xy[1] - oy) / sy, slack))
 
 
@@ -116,7 +123,7 @@ def box_from_frame(
     >>> box_from_frame((0.0, 0.25, 1.0, 0.75), "padded_square", 200, 100)
     Box(x0=0.0, y0=0.0, x1=1.0, y1=1.0)
     """
-    (sx, ox), (sy, oy) = _axes(frame, width, height)
+    (sx, ox), (sy, oy) = axes(frame, width, height)
     x0, y0, x1, y1 = corners
     return Box(
         _inside((x0 - ox) / sx, slack),

@@ -9,6 +9,8 @@ __all__ = ["count_marks", "escape_marks", "split_marks"]
 # n backslashes before a mark: n even means a mark after n/2 of them, n odd a literal after (n-1)/2.
 _MARK = re.compile(r"(\\*)<(box|point)>")
 
+_BARE = re.compile(r"<(box|point)>")
+
 
 def escape_marks(text: str) -> str:
     r"""Text whose literal `<box>` and `<point>` can no longer be taken for marks.
@@ -16,6 +18,8 @@ def escape_marks(text: str) -> str:
     >>> escape_marks("press <box> now")
     'press \\<box> now'
     """
+    if "<" not in text:
+        return text
     return _MARK.sub(lambda m: f"{m[1] * 2}\\<{m[2]}>", text)
 
 
@@ -27,6 +31,9 @@ def split_marks(text: str) -> tuple[list[str], list[str]]:
     >>> split_marks(r"the cat <box> sees \<box>")
     (['the cat ', ' sees <box>'], ['box'])
     """
+    if "\\<" not in text:  # nothing is escaped: the usual case
+        parts = _BARE.split(text)
+        return parts[::2], parts[1::2]
     pieces, kinds, start, current = [], [], 0, ""
     for match in _MARK.finditer(text):
         slashes = len(match[1])

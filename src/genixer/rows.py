@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import TypeVar
 
 import msgspec
@@ -10,7 +11,7 @@ import xxhash
 
 from genixer.errors import DataError
 
-__all__ = ["content_id", "decode_row", "encode_row", "random_for"]
+__all__ = ["content_id", "decode_row", "encode_row", "encode_rows", "random_for"]
 
 R = TypeVar("R")
 _ENCODER = msgspec.json.Encoder(order="sorted")
@@ -39,6 +40,11 @@ def random_for(seed: int, stage: str, key: str) -> random.Random:
 def encode_row(row: object) -> bytes:
     """Canonical JSON of a record, sorted keys, no newline: equal records are equal bytes."""
     return _ENCODER.encode(row)
+
+
+def encode_rows(rows: Sequence[object]) -> bytes:
+    """What `encode_row` gives for each of `rows`, a newline after each."""
+    return _ENCODER.encode_lines(rows)
 
 
 def decode_row(line: bytes, kind: type[R]) -> R:

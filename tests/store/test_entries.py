@@ -3,6 +3,7 @@ import json
 import pytest
 
 from genixer.errors import ConfigError
+from genixer.store import entry_files
 from genixer.store.entries import EntryError, JoinedFiles, json_array, json_lines, json_object
 
 
@@ -20,9 +21,7 @@ def test_lines_are_numbered_as_an_editor_shows_them(tmp_path):
 
 
 def test_an_entry_is_read_when_asked_for_and_a_bad_neighbour_does_not_matter(tmp_path):
-    file = json_array(
-        write(tmp_path, b'{"a": [{"id": 1}, {"id": "\xff"}, {"id": 1}], "b": 2}'), "a"
-    )
+    file = json_array(write(tmp_path, b'{"a": [{"id": 1}, {"\xff": 1}, {"id": 1}], "b": 2}'), "a")
     assert file.places[1] == "file:a[1]"
     assert file.read(2, dict) == {"id": 1}
     with pytest.raises(EntryError, match="not_utf8"):
@@ -108,3 +107,37 @@ def test_places_end_where_the_entries_end(tmp_path):
 def test_a_key_that_cannot_be_read_hides_no_other(tmp_path):
     path = write(tmp_path, b'{broken: [1], "a": [2]}')
     assert json_array(path, "a").read(0, int) == 2
+
+
+def test_entries_read_in_order_are_those_read_one_by_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(entry_files, "_READ_AHEAD", 16)
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(
+        b'{"id": 1}\n{"id": "x"}\nnonsense\n{"\xff": 1}\n' + b'{"id": 22222222222}\n' * 3
+    )
+    file = json_lines(path)
+    kind = dict[str, int]
+
+    def one(index: int) -> object:
+        try:
+            return file.read(index, kind)
+        except EntryError as error:
+            return error.reason, error.detail
+
+    found = [
+        (each.reason, each.detail) if isinstance(each, EntryError) else each
+        for each in file.each(kind)
+    ]
+    assert found == [one(index) for index in range(len(file))]
+    assert [each[0] for each in found if isinstance(each, tuple)] == [
+        "bad_entry",
+        "not_json",
+        "not_utf8",
+    ]
+    assert list(file.each(kind, 4, 6)) == found[4:6]
+
+
+def test_entries_with_keys_are_read_in_order(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"a": {"id": 1}, "b": {"id": 2}}')
+    assert list(json_object(path).each(dict)) == [{"id": 1}, {"id": 2}]

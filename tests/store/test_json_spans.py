@@ -98,3 +98,34 @@ def test_memory_does_not_grow_with_the_entries_but_by_their_places(place):
     tracemalloc.stop()
     assert len(file) == 20_001
     assert peak < 3_000_000 < place.stat().st_size / 6
+
+
+lines = st.lists(
+    st.sampled_from(
+        [b"", b" ", b"\t \x0b", b"{}", b" {} ", b"\xef\xbb\xbf{}", b"x\r", b"\r", b"\x0c"]
+    ),
+    max_size=6,
+)
+
+
+@given(
+    lines=lines,
+    ends=st.sampled_from([b"\n", b"\r\n"]),
+    last=st.booleans(),
+    mark=st.booleans(),
+    chunk=st.integers(1, 9),
+)
+def test_lines_are_those_that_a_plain_loop_finds(place, lines, ends, last, mark, chunk):
+    data = (b"\xef\xbb\xbf" if mark else b"") + ends.join(lines) + (ends if last else b"")
+    place.write_bytes(data or b"\n")
+    expected, at = [], 0
+    for number, line in enumerate((data or b"\n").split(b"\n"), start=1):
+        begin = at + (3 if at == 0 and line.startswith(b"\xef\xbb\xbf") else 0)
+        words = data[begin : at + len(line)]
+        if words.strip():
+            expected.append((begin, begin + len(words.rstrip(b"\r\n")), number))
+        at += len(line) + 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_spans, "_CHUNK", chunk)
+        found = json_spans.line_spans(place)
+    assert list(zip(*found, strict=True)) == expected

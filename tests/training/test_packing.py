@@ -3,65 +3,49 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genixer.errors import DataError
-from genixer.training.packing import pack, pack_groups
+from genixer.errors import ConfigError
+from genixer.training.packing import fill, pack
 
-BUDGET = 200
-LENGTHS = st.lists(st.integers(1, BUDGET), max_size=200)
-GROUPS = st.lists(
-    st.tuples(st.integers(1, 50), st.lists(st.integers(1, BUDGET - 50), max_size=12)), max_size=20
+lengths_and_budget = st.integers(1, 40).flatmap(
+    lambda budget: st.tuples(st.lists(st.integers(1, budget), max_size=60), st.just(budget))
 )
 
 
-@given(LENGTHS)
-def test_every_index_is_packed_once_and_no_bin_is_over_budget(lengths: list[int]) -> None:
-    array = np.array(lengths, np.int64)
-    found = pack(array, BUDGET)
-    assert sorted(i for one in found for i in one.tolist()) == list(range(len(lengths)))
-    assert all(array[one].sum() <= BUDGET for one in found)
-    assert [one.tolist() for one in pack(array, BUDGET)] == [one.tolist() for one in found]
+@given(lengths_and_budget)
+def test_every_sample_is_in_one_row_and_no_row_is_over_budget(given):
+    lengths, budget = np.array(given[0], dtype=np.int64), given[1]
+    rows = pack(lengths, budget)
+    assert sorted(np.concatenate(rows).tolist() if rows else []) == list(range(len(lengths)))
+    assert all(0 < lengths[row].sum() <= budget for row in rows)
 
 
-def best_fit_by_hand(lengths: list[int], budget: int) -> list[list[int]]:
-    bins: list[list[int]] = []
-    for length in sorted(lengths, reverse=True):
-        room = [(budget - sum(one), i) for i, one in enumerate(bins)]
-        fitting = [pair for pair in room if pair[0] >= length]
+@given(lengths_and_budget)
+def test_each_sample_goes_where_the_room_left_over_is_smallest(given):
+    """The same row sizes as the textbook's best fit, which looks at every open row."""
+    lengths, budget = given
+    rooms: list[int] = []
+    for size in sorted(lengths, reverse=True):
+        fitting = [room for room in rooms if room >= size]
         if fitting:
-            bins[min(fitting)[1]].append(length)
+            rooms[rooms.index(min(fitting))] -= size
         else:
-            bins.append([length])
-    return bins
+            rooms.append(budget - size)
+    rows = pack(np.array(lengths, dtype=np.int64), budget)
+    found = sorted(budget - sum(lengths[at] for at in row) for row in rows)
+    assert found == sorted(rooms)
 
 
-@given(LENGTHS, st.sampled_from([BUDGET, 256, 1000]))
-def test_bins_are_as_full_as_by_looking_through_all_of_them(
-    lengths: list[int], budget: int
-) -> None:
-    array = np.array(lengths, np.int64)
-    found = sorted(int(array[one].sum()) for one in pack(array, budget))
-    assert found == sorted(map(sum, best_fit_by_hand(lengths, budget)))
+def test_a_sample_that_fits_no_row_is_named():
+    with pytest.raises(ConfigError, match="sample 1 has 9 tokens, a row has room for 8"):
+        pack(np.array([3, 9]), 8)
 
 
-@pytest.mark.parametrize("wrong", [0, -1, 11])
-def test_lengths_that_no_bin_takes_are_named(wrong: int) -> None:
-    with pytest.raises(DataError, match=rf"1 of 3 lengths .* budget of 10 .*: 1 \({wrong}\);"):
-        pack(np.array([3, wrong, 10]), 10)
+def test_a_sample_without_tokens_is_refused():
+    with pytest.raises(ConfigError, match="sample 0 has 0 tokens"):
+        pack(np.array([0, 3]), 8)
 
 
-@given(GROUPS)
-def test_groups_keep_their_conversations_and_pay_for_every_prefix(
-    groups: list[tuple[int, list[int]]],
-) -> None:
-    prefixes = np.array([prefix for prefix, _ in groups], np.int64)
-    own = [np.array(many, np.int64) for _, many in groups]
-    found = pack_groups(prefixes, own, BUDGET)
-    pairs = [(g, int(c)) for one in found for g, part in one for c in part]
-    assert sorted(pairs) == [(g, c) for g, many in enumerate(own) for c in range(len(many))]
-    for one in found:
-        assert sum(prefixes[g] + own[g][part].sum() for g, part in one) <= BUDGET
-
-
-def test_a_group_that_does_not_fit_is_named() -> None:
-    with pytest.raises(DataError, match=r"group 1, whose prefix has 5 tokens: 1 of 1 lengths"):
-        pack_groups(np.array([1, 5]), [np.array([2]), np.array([6])], 10)
+def test_fill_is_the_share_of_the_room_that_samples_take():
+    lengths = np.array([6, 6, 4])
+    assert fill(lengths, pack(lengths, 10), 10) == 0.8
+    assert fill(lengths[:0], [], 10) == 1.0

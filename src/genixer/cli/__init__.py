@@ -14,6 +14,7 @@ from genixer.cli.datasets import doctor
 from genixer.cli.exchange import export, import_
 from genixer.cli.steps import collect, instruct, mix, train
 from genixer.cli.terminal import Json, Limit, print_json, progress_here
+from genixer.cli.weights import convert_weights
 from genixer.errors import GenixerError
 
 __all__ = ["app", "main"]
@@ -173,6 +174,11 @@ app.command(
     "import", epilog="Example: genixer import set.json --format llava --images coco --out runs/set"
 )(import_)
 app.command(epilog="Example: genixer doctor demo.json --images photos --fix repaired")(doctor)
+app.command(
+    "convert-weights",
+    epilog="Example: genixer convert-weights Genixer-llava-v1.5-7b genixer_l --preset genixer_l "
+    "--vision clip-vit-large-patch14-336",
+)(convert_weights)
 
 
 @app.command("list", epilog="Example: genixer list tasks")
@@ -181,7 +187,7 @@ def list_(
         str,
         typer.Argument(
             metavar="KIND",
-            help="tasks, sources, formats, backends, filters, stages or benchmarks.",
+            help="tasks, sources, formats, backends, filters, stages, benchmarks or presets.",
         ),
     ],
     as_json: Json = False,
@@ -259,6 +265,8 @@ def _print_plan(
     typer.echo(text_table(header, rows, right=range(3, 8)))
     if report.datasets:
         typer.echo(f"\nrows expected of the datasets as published\n{report.datasets}")
+    for names, note in report.notes:
+        typer.echo(f"{names}: {note}")
     for path in report.missing:
         typer.echo(f"not there yet: {path}")
     typer.echo(f"\n{report.run}: {len(rows)} steps, about {total:.0f} s of work left")

@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -18,9 +17,10 @@ import msgspec
 import xxhash
 from pydantic import field_validator
 
-from genixer.data import ImageRef, Origin, Quarantined, Sample, Turn, encode_row
+from genixer.data import ImageRef, Origin, Quarantined, Sample, Turn
 from genixer.errors import CannotEncodeError, ConfigError, near
 from genixer.formats.base import FormatSettings
+from genixer.formats.rows_file import Rows
 from genixer.formats.sidecars import ProvenanceFile, Sidecars, whole_file
 from genixer.formats.tally import Tally, Written
 from genixer.store.entries import (
@@ -29,9 +29,9 @@ from genixer.store.entries import (
     join_path,
     json_array,
     json_lines,
-    read_entry,
+    refused,
 )
-from genixer.store.images import ImageCatalog
+from genixer.store.images import ImageCatalog, ImageError
 from genixer.tasks import TASKS
 from genixer.tasks.shape import shape
 
@@ -77,6 +77,8 @@ class ConversationFormat(ABC):
         self.settings = settings or self.Settings()
         self._opened: _Opened | None = None
         self._catalog = ImageCatalog(Path())
+        self._origin = Origin(self.name, self.settings.licence)
+        self._prefix = join_path(self.settings.image_prefix, "")
 
     @abstractmethod
     def row(self, sample: Sample, tally: Tally) -> Any:
@@ -97,24 +99,19 @@ class ConversationFormat(ABC):
     def write(self, samples: Iterable[Sample], out: Path, images: Path) -> Written:
         """Write `samples` in order, and the sidecars; image files are not touched."""
         tally = Tally(self.name, self.settings.strict)
-        lines = out.suffix == ".jsonl"
         with whole_file(out) as file, Sidecars.beside(out) as sidecars:
-            before = b"" if lines else b"[\n"
+            rows = Rows(file, lines=out.suffix == ".jsonl")
             for sample in samples:
                 try:
-                    row = encode_row(self._row(sample, tally))
+                    row = self._row(sample, tally)
                 except CannotEncodeError as error:
                     tally.left_out(sample, error)
                     continue
-                file.write(before + row)
-                before = b"\n" if lines else b",\n"
+                rows.add(row)
                 sidecars.add(sample)
                 tally.wrote()
             done = tally.settle()
-            if lines:
-                file.write(b"\n" if done["written"] else b"")
-            else:
-                file.write(b"\n]\n" if done["written"] else b"[]\n")
+            rows.close()
         return done
 
     def read(self, path: Path, images: Path) -> Iterator[Sample | Quarantined]:
@@ -132,33 +129,40 @@ class ConversationFormat(ABC):
         opened = self._open(path)
         if self._catalog.root != images:
             self._catalog = ImageCatalog(images)
-        for index in range(first, min(first + count, len(opened.file))):
-            yield read_entry(opened.file, index, partial(self._sample, opened, index))
+        file = opened.file
+        for index, row in enumerate(file.each(self.Row, first, first + count), start=first):
+            try:
+                found: Sample | Quarantined = self._sample(opened, index, row)
+            except (EntryError, ImageError) as error:
+                found = refused(error, file.places[index], file.raw(index))
+            yield found
 
     def _row(self, sample: Sample, tally: Tally) -> Any:
         roles = [turn.role for turn in sample.turns]
-        if not roles or roles != ["user", "assistant"] * (len(roles) // 2):
+        if not _are_pairs(roles, "user", "assistant"):
             raise CannotEncodeError("not_pairs", f"roles are {', '.join(roles)}")
         return self.row(sample, tally)
 
-    def _sample(self, opened: _Opened, index: int) -> Sample:
+    def _sample(self, opened: _Opened, index: int, row: Any) -> Sample:
         if index in opened.repeated:
             raise EntryError("duplicate_id", "an earlier entry has the same id")
-        row = opened.file.read(index, self.Row)
+        if isinstance(row, EntryError):
+            raise row
         image = self._catalog.ref(self._inside(self.image(row)))
         turns = tuple(self.turns(row, image))
-        known = None if row.id is None else opened.known.get(index, str(row.id))
+        known = None
+        if opened.known is not None and row.id is not None:
+            known = opened.known.get(index, str(row.id))
         if known is not None:
             return Sample.of(known.task, image, turns, known.origin)
         task = self.settings.task or shape(turns)
-        return Sample.of(task, image, turns, Origin(self.name, self.settings.licence))
+        return Sample.of(task, image, turns, self._origin)
 
     def _inside(self, path: str) -> str:
         """Image path below the image root."""
-        prefix = join_path(self.settings.image_prefix, "")
-        if not path.startswith(prefix):
-            raise EntryError("other_folder", f"{path[:200]} does not begin with {prefix}")
-        return path.removeprefix(prefix)
+        if not path.startswith(self._prefix):
+            raise EntryError("other_folder", f"{path[:200]} does not begin with {self._prefix}")
+        return path[len(self._prefix) :]
 
     def _open(self, path: Path) -> _Opened:
         """The file at `path`; looked through once for all its parts, as long as it stays."""
@@ -170,7 +174,7 @@ class ConversationFormat(ABC):
         if self._opened is None or self._opened.as_it_is != as_it_is:
             file = json_lines(path) if path.suffix == ".jsonl" else json_array(path)
             repeated = _repeated(file, self.field)
-            self._opened = _Opened(as_it_is, file, repeated, ProvenanceFile(path))
+            self._opened = _Opened(as_it_is, file, repeated, ProvenanceFile.of(path))
         return self._opened
 
 
@@ -179,7 +183,7 @@ class _Opened(NamedTuple):
     """Path, time of change and size."""
     file: EntryFile
     repeated: frozenset[int]
-    known: ProvenanceFile
+    known: ProvenanceFile | None
 
 
 def _repeated(file: EntryFile, field: str) -> frozenset[int]:
@@ -193,11 +197,10 @@ def _repeated(file: EntryFile, field: str) -> frozenset[int]:
         "Head", [("here", msgspec.Raw), ("id", msgspec.Raw, msgspec.Raw())], rename={"here": field}
     )
     places, digests, problem, some = array("Q"), array("Q"), "", False
-    for index in range(len(file)):
-        try:
-            head: Any = file.read(index, kind)
-        except EntryError as error:
-            problem = problem or f"{file.places[index]}: {error}"
+    head: Any
+    for index, head in enumerate(file.each(kind)):
+        if isinstance(head, EntryError):
+            problem = problem or f"{file.places[index]}: {head}"
             continue
         some = True
         given = bytes(head.id)
@@ -216,7 +219,9 @@ def _repeated(file: EntryFile, field: str) -> frozenset[int]:
 
 def image_of_list(images: Sequence[str] | str | None) -> str:
     """The one image of a row; raises `EntryError` (`no_image`, `several_images`)."""
-    found = [images] if isinstance(images, str) else list(images or ())
+    if isinstance(images, str) and images:
+        return images
+    found = list(images or ())
     if not found or not found[0]:
         raise EntryError("no_image", "a conversation without an image")
     if len(found) > 1:
@@ -226,5 +231,11 @@ def image_of_list(images: Sequence[str] | str | None) -> str:
 
 def check_pairs(roles: Sequence[str], user: str, assistant: str) -> None:
     """Raise `EntryError` (`bad_turns`) unless `roles` are pairs of `user` and `assistant`."""
-    if not roles or list(roles) != [user, assistant] * (len(roles) // 2):
+    if not _are_pairs(roles, user, assistant):
         raise EntryError("bad_turns", f"speakers are {', '.join(roles) or 'none'}"[:200])
+
+
+def _are_pairs(roles: Sequence[str], user: str, assistant: str) -> bool:
+    if len(roles) == 2:  # most conversations
+        return roles[0] == user and roles[1] == assistant
+    return bool(roles) and list(roles) == [user, assistant] * (len(roles) // 2)

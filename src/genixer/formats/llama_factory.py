@@ -88,9 +88,9 @@ class LlamaFactoryFormat(ConversationFormat):
     def turns(self, row: _Row, image: ImageRef) -> Sequence[Turn]:
         """Turns of a row."""
         check_pairs([one.role for one in row.messages], "user", "assistant")
-        said = [(_ROLES[at % 2], one.content) for at, one in enumerate(row.messages)]
-        said[0] = ("user", unmarked(row.messages[0].content))
-        return read_texts(said, image, self.settings)
+        texts = [one.content for one in row.messages]
+        texts[0] = unmarked(texts[0])
+        return read_texts(texts, image, self.settings)
 
 
 def _entry(file: str) -> dict[str, Any]:

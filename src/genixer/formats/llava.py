@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from genixer.data import ImageRef, Role, Sample, Turn
+from genixer.data import ImageRef, Sample, Turn
 from genixer.formats.conversation import ConversationFormat, check_pairs, image_of_list
 from genixer.formats.tally import Tally
 from genixer.formats.text import TextSettings, marked, read_texts, unmarked, write_texts
@@ -20,7 +20,6 @@ from genixer.frames import Frame
 __all__ = ["LlavaFormat", "LlavaSettings", "Said", "read_said", "say"]
 
 _SPEAKERS: tuple[str, str] = ("human", "gpt")
-_ROLES: dict[str, Role] = {"human": "user", "gpt": "assistant"}
 
 
 class LlavaSettings(TextSettings):
@@ -67,14 +66,16 @@ class LlavaFormat(ConversationFormat):
 
 def say(texts: Sequence[str]) -> list[dict[str, str]]:
     """Turns of `conversations`: human and gpt in turn, the picture before the first words."""
-    said = [{"from": _SPEAKERS[at % 2], "value": text} for at, text in enumerate(texts)]
-    said[0]["value"] = marked(texts[0], line=True)
+    human, gpt = _SPEAKERS
+    said = [{"from": human, "value": marked(texts[0], line=True)}]
+    for at in range(1, len(texts)):
+        said.append({"from": gpt if at % 2 else human, "value": texts[at]})
     return said
 
 
 def read_said(said: Sequence[Said], image: ImageRef, settings: TextSettings) -> Sequence[Turn]:
     """Turns of `conversations`; raises `EntryError`."""
     check_pairs([one.speaker for one in said], *_SPEAKERS)
-    texts = [(_ROLES[one.speaker], one.value) for one in said]
-    texts[0] = ("user", unmarked(said[0].value))
+    texts = [one.value for one in said]
+    texts[0] = unmarked(texts[0])
     return read_texts(texts, image, settings)

@@ -114,10 +114,8 @@ def turns_of(row: MessageRow, image: ImageRef, settings: TextSettings) -> Sequen
     check_pairs([message.role for message in row.messages], *_ROLES)
     if len(_image_parts(row)) > 1:
         raise EntryError("several_images", f"{len(_image_parts(row))} image parts")
-    said = [
-        (_ROLES[at % 2], _text(message, first=at == 0)) for at, message in enumerate(row.messages)
-    ]
-    return read_texts(said, image, settings)
+    texts = [_text(message, first=at == 0) for at, message in enumerate(row.messages)]
+    return read_texts(texts, image, settings)
 
 
 def _image_parts(row: MessageRow) -> list[_Part]:

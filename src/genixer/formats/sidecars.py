@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from array import array
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
@@ -15,7 +14,8 @@ from typing import BinaryIO
 import msgspec
 import xxhash
 
-from genixer.data import Origin, Sample, encode_row
+from genixer.data import Origin, Sample
+from genixer.formats.rows_file import Rows
 from genixer.store.disk import full_disk, sync_folder, write_atomic
 from genixer.store.entries import EntryError, EntryFile, json_lines
 
@@ -61,8 +61,8 @@ class Sidecars:
 
     def __init__(self, out: Path, file: BinaryIO) -> None:
         """`file` takes the provenance."""
-        self._out, self._file = out, file
-        self._sources: Counter[tuple[str, str, str]] = Counter()
+        self._out, self._rows = out, Rows(file)
+        self._sources: dict[tuple[str, str, str], int] = {}
 
     @classmethod
     @contextmanager
@@ -71,14 +71,15 @@ class Sidecars:
         with whole_file(provenance_path(out)) as file:
             sidecars = cls(out, file)
             yield sidecars
+            sidecars._rows.close()
         write_atomic(out.with_name(f"{out.name}.attribution.txt"), sidecars._attribution())
 
     def add(self, sample: Sample) -> None:
         """Note one written sample."""
-        row = Provenance(sample.id, sample.task, sample.origin, sample.image.sha256)
-        self._file.write(encode_row(row) + b"\n")
         origin = sample.origin
-        self._sources[origin.source, origin.licence, origin.generator] += 1
+        self._rows.add(Provenance(sample.id, sample.task, origin, sample.image.sha256))
+        key = origin.source, origin.licence, origin.generator
+        self._sources[key] = self._sources.get(key, 0) + 1
 
     def _attribution(self) -> bytes:
         lines = ["Where the rows of this file come from, and under which licence."]
@@ -89,17 +90,22 @@ class Sidecars:
 
 
 class ProvenanceFile:
-    """Sidecar of the export at `path`, looked up by row id; empty when there is none.
+    """Sidecar of an export, looked up by row id.
 
     Rows of file and sidecar usually stand in the same order, so the same line is tried first. Where
     it is another row's (rows were shuffled, or taken out), an index of 16 bytes a row is made.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open the sidecar; raises `ConfigError` when it cannot be read."""
+    @classmethod
+    def of(cls, path: Path) -> ProvenanceFile | None:
+        """That of the export at `path`, if there is one; raises `ConfigError` when unreadable."""
         sidecar = provenance_path(path)
         some = sidecar.is_file() and sidecar.stat().st_size > 0
-        self._file = json_lines(sidecar) if some else None
+        return cls(json_lines(sidecar)) if some else None
+
+    def __init__(self, file: EntryFile) -> None:
+        """Look things up in `file`."""
+        self._file = file
         self._sorted: tuple[Sequence[int], Sequence[int]] | None = None
 
     def get(self, index: int, id: str) -> Provenance | None:
@@ -107,8 +113,6 @@ class ProvenanceFile:
 
         Raises `EntryError` (`bad_provenance`) when it may be a line that cannot be read.
         """
-        if self._file is None:
-            return None
         tried, problem = [index] if index < len(self._file) else [], ""
         for at in chain(tried, self._lines(self._file, id)):
             try:

@@ -76,7 +76,8 @@ class Tally:
         self._rounding = Rounding()
         self._placed: list[tuple[float, float]] = []
         self._name, self._strict, self._first = name, strict, ""
-        self._counts: Counter[str] = Counter(written=0)
+        self._written = 0
+        self._lost: Counter[str] = Counter()
 
     def placed(self, distance_px: float, distance: float) -> None:
         """A box or point of the row at hand goes that far to the grid, if the row is written."""
@@ -84,15 +85,16 @@ class Tally:
 
     def wrote(self) -> None:
         """The row at hand is written."""
-        self._counts["written"] += 1
-        for distances in self._placed:
-            self._rounding.add(*distances)
-        self._placed.clear()
+        self._written += 1
+        if self._placed:
+            for distances in self._placed:
+                self._rounding.add(*distances)
+            self._placed.clear()
 
     def left_out(self, sample: Sample, error: CannotEncodeError) -> None:
         """The row at hand cannot be."""
         self._placed.clear()
-        self._counts[error.reason] += 1
+        self._lost[error.reason] += 1
         self._first = self._first or f"{sample.id}: {error}"[:300]
 
     def settle(self) -> Written:
@@ -100,7 +102,7 @@ class Tally:
 
         Raises `LossError` when rows were left out and may not be.
         """
-        done = Written(self._counts, self._rounding)
+        done = Written({"written": self._written, **self._lost}, self._rounding)
         if self._strict and done.lost:
             reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(done.lost.items()))
             raise LossError(

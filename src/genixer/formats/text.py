@@ -20,6 +20,7 @@ __all__ = ["TextSettings", "marked", "read_texts", "unmarked", "write_texts"]
 
 # What trainers that count media in the text take for one, beside `<image>`.
 _MEDIA = ("<video>", "<audio>")
+_LINE_BEFORE, _LINE_AFTER = f"{IMAGE_MARK}\n", f"\n{IMAGE_MARK}"
 
 
 class TextSettings(ConversationSettings):
@@ -37,7 +38,7 @@ def write_texts(
     """Words of `turns` with coordinates written out; raises `CannotEncodeError`."""
     texts = []
     for turn in turns:
-        if _is_plain(turn.text):
+        if "<" not in turn.text and "[" not in turn.text:  # neither marks nor brackets: most turns
             texts.append(turn.text)
             continue
         texts.append(write_turn(turn, Canvas(at.frame, at.decimals, image.width, image.height)))
@@ -49,21 +50,23 @@ def write_texts(
     return texts
 
 
-def _is_plain(text: str) -> bool:
-    """Whether `text` has neither marks nor brackets, written out or not: most turns have none."""
-    return "<" not in text and "[" not in text
+def read_texts(texts: Sequence[str], image: ImageRef, at: TextSettings) -> tuple[Turn, ...]:
+    """Turns that texts spell, the user's and the assistant's in turn; raises `EntryError`."""
+    # A loop over most rows' two plain texts: on the path of every row read.
+    role: Role = "assistant"
+    turns = []
+    for text in texts:
+        role = "user" if role == "assistant" else "assistant"
+        if "<" in text or "[" in text:
+            turns.append(_read(role, text, image, at))
+        else:
+            turns.append(Turn(role, text))
+    return tuple(turns)
 
 
-def read_texts(
-    said: Sequence[tuple[Role, str]], image: ImageRef, at: TextSettings
-) -> tuple[Turn, ...]:
-    """Turns that texts spell; raises `EntryError`."""
-    canvas = Canvas(at.frame, at.decimals, image.width, image.height)
+def _read(role: Role, text: str, image: ImageRef, at: TextSettings) -> Turn:
     try:
-        return tuple(
-            Turn(role, text) if _is_plain(text) else read_turn(role, text, canvas)
-            for role, text in said
-        )
+        return read_turn(role, text, Canvas(at.frame, at.decimals, image.width, image.height))
     except UnreadableError as error:
         raise EntryError(error.reason, error.detail[:200]) from error
 
@@ -90,7 +93,8 @@ def unmarked(text: str) -> str:
     >>> unmarked("<image>\nWhat?"), unmarked("What?\n<image>"), unmarked("<image>What?")
     ('What?', 'What?', 'What?')
     """
-    for shorter in (text.removeprefix(f"{IMAGE_MARK}\n"), text.removesuffix(f"\n{IMAGE_MARK}")):
-        if shorter != text:
-            return shorter
+    if text.startswith(_LINE_BEFORE):
+        return text[len(_LINE_BEFORE) :]
+    if text.endswith(_LINE_AFTER):
+        return text[: -len(_LINE_AFTER)]
     return text.removeprefix(IMAGE_MARK)

@@ -17,11 +17,11 @@ from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 from genixer.data import Message
 from genixer.errors import ConfigError, DataError
-from genixer.models import pixels
 from genixer.models.architecture import fix_identity, llava_config
 from genixer.models.base import PRESET_FILE, Preset
 from genixer.models.conversation import script_of
 from genixer.models.loading import Device, Dtype, load_weights, quiet
+from genixer.models.pixels import Pixels
 from genixer.models.tokenizer import add_control
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class LoadedModel:
         self.begin_id, self.end_id = vocabulary[tokens.begin], vocabulary[tokens.end]
         self.pad_id, self.image_id = vocabulary[tokens.pad], vocabulary[tokens.image]
         self._script = script_of(preset, self._words, vocabulary)
+        self._pixels = Pixels(preset)
 
     def encode_text(self, text: str) -> list[int]:
         """Token ids of a turn's text; what looks like a control token stays text."""
@@ -102,8 +103,11 @@ class LoadedModel:
 
         Centred on a square of the longer side, resized, normalised.
         """
-        squares = [pixels.square(image, self.preset) for image in images]
-        return torch.from_numpy(pixels.normalise(squares, self.preset))
+        return self._pixels.tensor([self._pixels.square(image) for image in images])
+
+    def read_pixels(self, root: Path, paths: Sequence[str]) -> Tensor:
+        """Like `pixels`, of files below `root`; raises `ImageError`."""
+        return self._pixels.tensor([self._pixels.read(root, path) for path in paths])
 
     def canvas(self, width: int, height: int) -> Canvas:
         """How this model writes coordinates on an image of `width` x `height` px."""

@@ -1,4 +1,4 @@
-"""Weights of any size from a folder: sharded or not, in a number format and on a device of choice."""
+"""Weights of any size from a folder, sharded or not, in the number format and place of choice."""
 
 from __future__ import annotations
 

@@ -151,7 +151,10 @@ def read_tokenizer(
     if not fast.is_file():
         raise ConfigError(f"{folder} has no tokenizer: neither tokenizer.json nor tokenizer.model")
     # The folder is on disk and nothing else is looked at: there is no revision to pin.
-    return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)  # nosec B615
+    found: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(  # nosec B615
+        folder, local_files_only=True
+    )
+    return found
 
 
 def _add_listed(backend: Tokenizer, path: Path) -> None:

@@ -203,6 +203,8 @@ class Estimate(msgspec.Struct, frozen=True):
     seconds: float = 0.0
     bytes: int = 0
     expected: tuple[ExpectedRows, ...] = ()
+    notes: tuple[str, ...] = ()
+    """More for people, a line each."""
 
 
 class Stage(ABC):

@@ -87,6 +87,10 @@ class TrainSettings(Schedule, StageSettings):
 
     Or `wandb` and `trackio`, which must be installed; they work offline.
     """
+    spoken: int = Field(25, ge=1)
+    """Tokens of a conversation, its image left out, that `plan` reckons with."""
+    tokens_per_second: float = Field(0.0, ge=0)
+    """Speed of one device that `plan` reckons hours with; 0: that of a small model on a core."""
     seed: int | None = None
     """Order of the rows, and weights of a new model; the run's seed where it is not set."""
 
@@ -348,12 +352,24 @@ class TrainStage(Stage):
             note(line)
 
     def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:
-        """About 3500 tokens a second and lane, 25 tokens a conversation (tiny preset, one core)."""
-        items = sum(one.kept or 0 for one in inputs.get("rows", []))
-        images = self.settings.steps * self.settings.images_per_step
-        tokens = images * (65 + 25 * self.settings.conversations_per_image)
-        seconds = tokens / (3500 * self.settings.lanes) + self.settings.tower_steps * 0.25
-        return Estimate(items=items, kept=items, tokens=tokens, seconds=seconds, bytes=16_000_000)
+        """By preset, schedule and rows; without `tokens_per_second`, as a tiny model on a core."""
+        from genixer.training.forecast import Means, forecast, preset_of
+
+        settings = self.settings
+        sizes = [one.kept for one in inputs.get("rows", [])]
+        rows = None if None in sizes else sum(size or 0 for size in sizes)
+        preset = preset_of(settings.model, settings.preset)
+        if preset is None:
+            return Estimate(items=rows, kept=rows)
+        means = Means(
+            settings.processes, settings.parallel, settings.spoken, settings.tokens_per_second
+        )
+        if rows is None and settings.epochs:
+            return Estimate(notes=("steps follow from the rows, which are not known yet",))
+        found = forecast(settings, preset, rows or 0, means)
+        speed = settings.tokens_per_second * settings.processes or 3500 * settings.lanes
+        seconds = found.tokens / speed + settings.tower_steps * 0.25
+        return Estimate(rows, rows, found.tokens, seconds, 16_000_000, notes=found.notes)
 
 
 def train_job(job: Job, note: Note) -> dict[str, Any]:

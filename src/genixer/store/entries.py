@@ -33,6 +33,7 @@ __all__ = [
     "json_object",
     "read_entry",
     "read_part",
+    "refused",
 ]
 
 
@@ -84,13 +85,15 @@ def read_part(
     """What `make` gives, or the reason why not, with the place and the bytes that `part` gives."""
     try:
         return make()
-    except EntryError as error:
-        reason, detail = error.reason, error.detail
-    except ImageError as error:
-        # Its detail may name folders of this machine, which rows must not.
-        reason, detail = error.reason, error.path
-    where, raw = part()
-    return Quarantined(where, reason, detail, raw_text(raw))
+    except (EntryError, ImageError) as error:
+        return refused(error, *part())
+
+
+def refused(error: EntryError | ImageError, where: str, raw: bytes) -> Quarantined:
+    """The entry of bytes `raw`, which breaks a rule."""
+    # The detail of an image's error may name folders of this machine, which rows must not.
+    detail = error.path if isinstance(error, ImageError) else error.detail
+    return Quarantined(where, error.reason, detail, raw_text(raw))
 
 
 def clean(text: str) -> str:

@@ -31,6 +31,9 @@ __all__ = [
 
 T = TypeVar("T")
 _KEY = re.compile(rb'\s*("(?:[^"\\]|\\.)*")\s*:', re.DOTALL)
+_READ_AHEAD = 1 << 18
+"""Bytes read at once where entries are asked for in order."""
+_UNREADABLE = (DataError, UnicodeDecodeError, msgspec.DecodeError, RecursionError)
 _LONGEST_KEY = 1 << 16
 """Bytes of an entry in which its key must end."""
 
@@ -102,6 +105,28 @@ class EntryFile:
         """Entry as a `kind`; raises `EntryError` (`not_utf8`, `not_json`, `bad_entry`)."""
         raw = self.raw(index)
         return decode_entry(raw[_key_end(raw) :] if self._keyed else raw, kind)
+
+    def each(
+        self, kind: type[T], first: int = 0, stop: int | None = None
+    ) -> Iterator[T | EntryError]:
+        """Entries `first` to `stop` as `kind`, each as `read` gives it, or the error it raises."""
+        decode = msgspec.json.Decoder(kind).decode
+        last = len(self) if stop is None else min(stop, len(self))
+        ahead, begin, end = b"", 0, 0
+        for index in range(first, last):
+            start, after = self._starts[index], self._stops[index]
+            if after > end:
+                ahead = os.pread(self._file, max(after - start, _READ_AHEAD), start)
+                begin, end = start, start + len(ahead)
+            raw = ahead[start - begin : after - begin]
+            try:
+                yield decode(raw[_key_end(raw) :] if self._keyed else raw)
+            except _UNREADABLE:
+                # The slow way says what is wrong; it is not on the path of rows that are right.
+                try:
+                    yield self.read(index, kind)
+                except EntryError as error:
+                    yield error
 
     def key(self, index: int) -> str:
         """Key of an entry of `json_object`; raises `EntryError`."""

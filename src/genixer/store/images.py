@@ -85,11 +85,14 @@ class ImageError(DataError):
         self.reason, self.path, self.detail = reason, path, detail
 
 
-def open_image(root: Path, path: str, max_pixels: int = MAX_PIXELS) -> Image:
+def open_image(root: Path, path: str, max_pixels: int = MAX_PIXELS, shrink_to: int = 0) -> Image:
     """Image `path` below `root`: decoded in full, upright (EXIF applied), RGB, alpha laid on white.
 
     16-bit and float greys are scaled to 8 bits, animations give their first frame. Raises
     `ImageError`; an image of more than `max_pixels` is refused from its header, before decoding.
+
+    With `shrink_to` a JPEG may come smaller, decoded at a half, a quarter or an eighth of its size
+    as long as its longer side keeps `shrink_to` px: as good where it is to be that small anyway.
 
     >>> open_image(Path("."), "../secret.png")
     Traceback (most recent call last):
@@ -97,7 +100,7 @@ def open_image(root: Path, path: str, max_pixels: int = MAX_PIXELS) -> Image:
     genixer.store.images.ImageError: ../secret.png: path_escapes: not inside the image root
     """
     with _opened(root, path) as file:
-        return _decode(file, path, max_pixels)
+        return _decode(file, path, max_pixels, shrink_to)
 
 
 def open_thumbnail(root: Path, path: str, side_px: int, max_pixels: int = MAX_PIXELS) -> Image:
@@ -243,8 +246,11 @@ def _file(root: Path, path: str) -> Iterator[BufferedReader]:
         yield file
 
 
-def _decode(file: BinaryIO, path: str, max_pixels: int) -> Image:
+def _decode(file: BinaryIO, path: str, max_pixels: int, shrink_to: int = 0) -> Image:
     with _reading(file, path, max_pixels) as image:
+        if shrink_to:
+            scale = shrink_to / max(image.size)
+            image.draft("RGB", (int(image.width * scale) or 1, int(image.height * scale) or 1))
         return _in_full(image)
 
 

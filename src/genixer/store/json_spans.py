@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from genixer.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
+
+    _Offsets: TypeAlias = np.ndarray[Any, np.dtype[np.uint64]]
 
 __all__ = ["find_spans", "line_spans"]
 
@@ -68,20 +70,53 @@ def find_spans(path: Path, opening: bytes, start: int = 0, stop: int | None = No
 def line_spans(path: Path) -> tuple[array[int], array[int], array[int]]:
     """Starts, stops and numbers of the lines that are not blank; numbers count from 1."""
     starts, stops, numbers = array("Q"), array("Q"), array("Q")
-    at = 0
+    at, number = 0, 1
     with _opened(path) as file:
-        for number, line in enumerate(file, start=1):
-            begin = at + (len(codecs.BOM_UTF8) if _has_mark(line, at) else 0)
-            at += len(line)
-            if line.strip():
-                starts.append(begin)
-                stops.append(at - (len(line) - len(line.rstrip(b"\r\n"))))
-                numbers.append(number)
+        # A chunk ends where a line does.
+        while chunk := file.read(_CHUNK) + file.readline():
+            begins, ends, lines = _lines(chunk, at == 0)
+            starts.frombytes((begins + at).tobytes())
+            stops.frombytes((ends + at).tobytes())
+            numbers.frombytes((lines + number).tobytes())
+            at += len(chunk)
+            number += chunk.count(b"\n")
     return starts, stops, numbers
 
 
-def _has_mark(line: bytes, at: int) -> bool:
-    return at == 0 and line.startswith(codecs.BOM_UTF8)
+def _lines(chunk: bytes, first: bool) -> tuple[_Offsets, _Offsets, _Offsets]:
+    """Begin, end and number (from 0) of each line of whole lines that is not blank.
+
+    `first`: whether they begin the file, perhaps with a byte order mark.
+    """
+    import numpy as np
+
+    data = np.frombuffer(chunk, dtype=np.uint8)
+    ends = np.flatnonzero(data == ord("\n")).astype(np.uint64)
+    if not chunk.endswith(b"\n"):
+        ends = np.append(ends, np.uint64(len(chunk)))
+    begins = np.concatenate((np.zeros(1, np.uint64), ends[:-1] + np.uint64(1)))
+    if first and chunk.startswith(codecs.BOM_UTF8):
+        begins[0] = len(codecs.BOM_UTF8)
+    kept = np.ones(len(ends), dtype=bool)
+    # Only a line with a blank at its beginning can be blank, only one with a return be too long.
+    doubtful = _blanks()[data[np.minimum(begins, len(data) - 1).astype(np.int64)]]
+    doubtful |= begins == ends
+    doubtful |= data[np.maximum(ends, 1).astype(np.int64) - 1] == ord("\r")
+    for index in np.flatnonzero(doubtful):
+        line = chunk[int(begins[index]) : int(ends[index])]
+        kept[index] = bool(line.strip())
+        ends[index] = begins[index] + np.uint64(len(line.rstrip(b"\r\n")))
+    return begins[kept], ends[kept], np.flatnonzero(kept).astype(np.uint64)
+
+
+@cache
+def _blanks() -> np.ndarray[Any, Any]:
+    """By byte: whether `bytes.strip` takes it away."""
+    import numpy as np
+
+    blanks = np.zeros(256, dtype=bool)
+    blanks[list(b" \t\n\r\x0b\x0c")] = True
+    return blanks
 
 
 def _opened(path: Path) -> BinaryIO:

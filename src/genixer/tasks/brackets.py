@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from genixer.data import Box, Point
 from genixer.errors import DataError
-from genixer.frames import box_from_frame, box_to_frame, point_from_frame, point_to_frame
+from genixer.frames import axes, box_to_frame, point_to_frame
 from genixer.tasks.base import Canvas
 
 __all__ = [
@@ -75,7 +76,12 @@ def write_point(point: Point, canvas: Canvas) -> str:
 
 
 def _numbers(values: Sequence[float], canvas: Canvas) -> str:
-    return ",".join(f"{value:.{canvas.decimals}f}" for value in values)
+    return _printed(canvas.decimals, len(values)) % tuple(values)
+
+
+@lru_cache(maxsize=16)
+def _printed(decimals: int, count: int) -> str:
+    return ",".join([f"%.{decimals}f"] * count)
 
 
 def snap(box: Box, canvas: Canvas) -> Box:
@@ -117,11 +123,7 @@ def _row(decimals: int, count: int) -> re.Pattern[str]:
 def _point(text: str, canvas: Canvas) -> Point:
     if not _row(canvas.decimals, 2).fullmatch(text):
         raise UnreadableError("bad_point", f"[{text}]: expected 2 of {canvas.decimals} decimals")
-    x, y = (float(number) for number in text.split(","))
-    edges = _edges(canvas)
-    held = _held((x, y), edges, text, "point_outside", canvas)
-    inner = point_from_frame((held[0], held[1]), canvas.frame, canvas.width, canvas.height, 1e-9)
-    return Point(*_exact((x, y), (inner.x, inner.y), edges))
+    return Point(*_fractions([float(n) for n in text.split(",")], canvas, text, "point_outside"))
 
 
 def _box(text: str, canvas: Canvas) -> Box:
@@ -130,41 +132,42 @@ def _box(text: str, canvas: Canvas) -> Box:
     corners = [float(number) for number in text.split(",")]
     if corners[0] > corners[2] or corners[1] > corners[3]:
         raise UnreadableError("box_inverted", f"[{text}]")
-    edges = _edges(canvas)
-    held = _held(corners, edges, text, "box_outside", canvas)
-    four = held[0], held[1], held[2], held[3]
-    inner = box_from_frame(four, canvas.frame, canvas.width, canvas.height, 1e-9)
-    return Box(*_exact(corners, (inner.x0, inner.y0, inner.x1, inner.y1), edges))
+    return Box(*_fractions(corners, canvas, text, "box_outside"))
 
 
-def _edges(canvas: Canvas) -> tuple[float, float, float, float]:
-    """Where the image lies in the frame: left, top, right, bottom."""
-    whole = Box(0.0, 0.0, 1.0, 1.0)
-    return box_to_frame(whole, canvas.frame, canvas.width, canvas.height)
+class _Axis(NamedTuple):
+    """One axis of a canvas: framed = fraction * `scale` + `low`, which is where the image begins.
 
-
-def _held(
-    values: Sequence[float], edges: Sequence[float], text: str, reason: str, canvas: Canvas
-) -> list[float]:
-    """`values` (x, y, ..) in the image; at most one step outside are moved to its edge."""
-    slack = canvas.step * (1 + 1e-9)
-    held = []
-    for axis, value in enumerate(values):
-        low, high = edges[axis % 2], edges[axis % 2 + 2]
-        if not low - slack <= value <= high + slack:
-            raise UnreadableError(reason, f"[{text}]: the image is {low:g} to {high:g} there")
-        held.append(min(high, max(low, value)))
-    return held
-
-
-def _exact(
-    values: Sequence[float], fractions: Sequence[float], edges: Sequence[float]
-) -> list[float]:
-    """`fractions` with the edges set exactly.
-
-    Through the frame and back, 0 or 1 may be missed by a rounding error.
+    It ends at `high`; numbers from `least` to `most` are read, those outside it as its edges.
     """
-    return [
-        0.0 if value <= edges[axis % 2] else 1.0 if value >= edges[axis % 2 + 2] else fraction
-        for axis, (value, fraction) in enumerate(zip(values, fractions, strict=True))
-    ]
+
+    scale: float
+    low: float
+    high: float
+    least: float
+    most: float
+
+
+@lru_cache(maxsize=4096)
+def _axes_of(canvas: Canvas) -> tuple[_Axis, _Axis]:
+    # At most one step outside: what rounding a box at the edge may give.
+    slack = canvas.step * (1 + 1e-9)
+    across, down = (
+        _Axis(scale, low, scale + low, low - slack, scale + low + slack)
+        for scale, low in axes(canvas.frame, canvas.width, canvas.height)
+    )
+    return across, down
+
+
+def _fractions(values: Sequence[float], canvas: Canvas, text: str, reason: str) -> list[float]:
+    """Framed `values` (x, y, ..) as fractions of the image, those beyond its edges as the edges."""
+    both, found = _axes_of(canvas), []
+    for place, value in enumerate(values):
+        scale, low, high, least, most = both[place % 2]
+        if not least <= value <= most:
+            raise UnreadableError(reason, f"[{text}]: the image is {low:g} to {high:g} there")
+        # The edges are set exactly: through the frame and back, 0 or 1 may be missed by a rounding
+        # error.
+        inner = min(1.0, max(0.0, (value - low) / scale))
+        found.append(0.0 if value <= low else 1.0 if value >= high else inner)
+    return found

@@ -151,8 +151,11 @@ def put_together(role: Role, pieces: Sequence[str], places: Sequence[Place]) -> 
     >>> put_together("user", ["at ", "?"], [(Box(0.0, 0.0, 0.5, 1.0),)]).text
     'at <box>?'
     """
-    texts, kinds = [pieces[0]], list[str]()
-    boxes, points, sizes = list[Box](), list[Point](), list[int]()
+    texts = [pieces[0]]
+    kinds: list[str] = []
+    boxes: list[Box] = []
+    points: list[Point] = []
+    sizes: list[int] = []
     for place, piece in zip(places, pieces[1:], strict=True):
         if isinstance(place, Point):
             points.append(place)

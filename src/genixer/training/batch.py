@@ -20,7 +20,6 @@ from torch import Tensor
 
 from genixer.data import ImageRef, SftRow, random_for
 from genixer.errors import CannotEncodeError
-from genixer.store.images import open_image
 from genixer.training.attention import Groups, Layout, layout_of
 from genixer.training.cells import Cells, Region, cells_of
 
@@ -220,7 +219,7 @@ def collate(
             table.groups[b, :end][table.groups[b, :end] < 0] = group_number
     visits = [(b, visit) for b, row in enumerate(rows) for visit in row]
     seen = [(b, visit.image, visit.regions) for b, visit in visits if visit.image is not None]
-    pictures = [open_image(images, image.path) for _, image, _ in seen]
+    paths = [image.path for _, image, _ in seen]
     segments, groups = torch.from_numpy(table.segments), torch.from_numpy(table.groups)
     return Batch(
         input_ids=torch.from_numpy(table.ids),
@@ -229,7 +228,7 @@ def collate(
         segment_ids=segments,
         group_ids=groups,
         loss_weight=torch.from_numpy(table.weight),
-        pixel_values=model.pixels(pictures) if pictures else None,
+        pixel_values=model.read_pixels(images, paths) if paths else None,
         image_of=torch.tensor([b for b, _, _ in seen], dtype=torch.long),
         layout=layout_of(segments, groups),
         row_ids=[c.row_id for _, visit in visits for c in visit.conversations],

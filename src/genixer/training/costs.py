@@ -1,120 +1,222 @@
-"""What a training will take: steps, tokens, memory of each device. Arithmetic; loads no torch."""
+"""What a training takes: parameters, memory of each device, tokens and hours, from sizes alone.
+
+Loads no torch and no weights. Parameters are exact. Memory is what must be there: weights,
+gradients, the optimiser's moments, and what is kept between layers for the way back; a library's
+own buffers and a fragmented heap come on top, count a tenth more.
+
+Letters: D features of the decoder, V vocabulary, I width of its inner layer.
+"""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
 
 from genixer.models.base import Preset
-from genixer.models.sizes import Sizes, sizes_of
 
-__all__ = ["Plan", "learned_weights", "memory_of", "steps_of"]
+__all__ = ["Memory", "Parameters", "Setup", "hours", "memory", "parameters"]
 
-_FULL = 4
-"""Bytes of a float32."""
-_FULLNESS = 0.95
-"""Share of a packed row that is no padding, on lengths like LLaVA's; `benchmarks/packing.py`."""
+_GIB = 1 << 30
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The choices that decide steps and memory, in the words of the stage `train`."""
+class Parameters(msgspec.Struct, frozen=True):
+    """How many numbers each part of a model has.
 
-    preset: Preset
+    >>> Parameters(tower=1, projector=2, embeddings=3, decoder=4).total
+    10
+    """
+
+    tower: int
+    projector: int
+    embeddings: int
+    """Of words, in and out; counted once where they are tied."""
+    decoder: int
+    fixed: int = 0
+    """Those of the projector that are written out and never learned."""
+
+    @property
+    def total(self) -> int:
+        """Of the whole model."""
+        return self.tower + self.projector + self.embeddings + self.decoder + self.fixed
+
+
+class Setup(msgspec.Struct, frozen=True):
+    """How a model is trained, as far as memory goes."""
+
     trainable: Literal["full", "projector", "lora"] = "full"
     lora_rank: int = 128
-    lora_also: tuple[str, ...] = ("projector",)
-    tower_learns: bool = False
+    lora_also: tuple[str, ...] = ()
+    """Of `projector` and `embeddings`, what is trained in full beside adapters."""
+    tower: bool = False
+    """Whether the tower learns too."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Of matrix products; weights, gradients and optimiser are float32."""
-    parallel: Literal["ddp", "fsdp", "zero2", "zero3"] = "ddp"
-    processes: int = 1
-    """Devices, one a process."""
-    rows: int = 8
-    """Rows that a device holds at once: those of a step over processes and accumulation."""
+    parallel: Literal["none", "ddp", "fsdp", "zero2", "zero3"] = "none"
+    world: int = 1
+    """Devices."""
+    rows: int = 1
+    """Rows on a device at once."""
     tokens: int = 2048
-    """Tokens of the longest row."""
-    gradient_checkpointing: bool = False
+    """Tokens of a row."""
+    checkpointing: bool = False
+    """Whether layers are computed again on the way back."""
+    answers: float = 0.25
+    """Share of the tokens that are answers: only these are weighed against the vocabulary."""
 
 
-def learned_weights(plan: Plan) -> int:
-    """How many weights training moves.
+class Memory(msgspec.Struct, frozen=True):
+    """Bytes on each device."""
+
+    weights: int
+    gradients: int
+    optimiser: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        """All four."""
+        return self.weights + self.gradients + self.optimiser + self.activations
+
+    def __str__(self) -> str:
+        parts = zip(self.__struct_fields__, msgspec.structs.astuple(self), strict=True)
+        said = ", ".join(f"{name} {size / _GIB:.1f}" for name, size in parts)
+        return f"{self.total / _GIB:.1f} GiB ({said})"
+
+
+def parameters(preset: Preset, words: int | None = None) -> Parameters:
+    """Parameters of a model of `preset` whose tokenizer has `words` tokens; its own by default.
 
     >>> from genixer.models.base import load_preset
-    >>> learned_weights(Plan(load_preset("llava_1_5_7b"), "projector"))
-    20979712
+    >>> round(parameters(load_preset("llava_1_5_7b")).total / 1e9, 2)
+    7.06
     """
-    sizes = sizes_of(plan.preset)
-    if plan.trainable == "projector":
-        return sizes.projector_learned
-    if plan.trainable == "full":
-        tower = sizes.tower if plan.tower_learns else 0
-        return tower + sizes.projector_learned + sizes.language + sizes.embeddings
-    also = {"projector": sizes.projector_learned, "embeddings": sizes.embeddings}
-    return plan.lora_rank * sizes.linear_sides + sum(also[name] for name in plan.lora_also)
-
-
-def memory_of(plan: Plan) -> dict[str, int]:
-    """Bytes on each device by what they hold: weights, gradients, optimiser, activations.
-
-    `ddp` holds everything on each device, `zero2` cuts gradients and optimiser among them, `zero3`
-    and `fsdp` the weights too. Adam keeps two numbers a learned weight. Activations are those of a
-    batch of longest rows, so the most there can be; what libraries keep for themselves is not in
-    them.
-    """
-    sizes, learned = sizes_of(plan.preset), learned_weights(plan)
-    adapters = plan.lora_rank * sizes.linear_sides if plan.trainable == "lora" else 0
-    # Adapted models keep the weights that they copied to train in full.
-    copied = learned - adapters if plan.trainable == "lora" else 0
-    whole = sizes.total + adapters + copied
-    share = 1 if plan.parallel == "ddp" else plan.processes
-    weights = whole * _FULL
-    if plan.parallel in ("zero3", "fsdp"):
-        # While a layer computes, its weights are there in full, and the next one's are coming.
-        layer = sizes.language // plan.preset.text["num_hidden_layers"]
-        weights = -(-weights // share) + (2 * layer * _FULL if share > 1 else 0)
-    return {
-        "weights": weights,
-        "gradients": -(-learned * _FULL // share),
-        "optimiser": -(-2 * learned * _FULL // share),
-        "activations": _activations(plan, sizes),
-    }
-
-
-def _activations(plan: Plan, sizes: Sizes) -> int:
-    """Bytes that are kept from the forward pass for the backward pass.
-
-    Attention is taken to keep no table of all pairs of tokens.
-    """
-    text = plan.preset.text
-    width, inner, layers = (
-        text[key] for key in ("hidden_size", "intermediate_size", "num_hidden_layers")
+    text, vision = _Decoder(preset.text), preset.vision
+    seen = int(vision["hidden_size"])
+    words = preset.vocabulary if words is None else words
+    first, second = _linear(seen, text.width), _linear(text.width, text.width)
+    linear = preset.projector == "linear"
+    return Parameters(
+        tower=_clip(vision) if preset.tower == "clip" else _conv(vision),
+        projector=first if linear else first + second,
+        embeddings=words * text.width * (1 if text.tied else 2),
+        decoder=text.layers * (text.linears + 2 * text.width) + text.width,
+        fixed=second if linear else 0,
     )
-    heads = text["num_attention_heads"]
-    keys = width * text.get("num_key_value_heads", heads) // heads
-    half = _FULL if plan.precision == "fp32" else 2
-    # Two norms of float32, what goes into attention and comes out of it, four widths of the MLP.
-    layer = 4 * width * _FULL + half * (4 * width + 2 * keys + 4 * inner)
-    tokens = plan.rows * plan.tokens
-    # Logits, their rounded copy and the probabilities, of the tokens that are words.
-    words = max(1, plan.tokens - plan.preset.image_tokens) * plan.rows
-    head = words * plan.preset.vocabulary * (2 * _FULL + half)
-    if plan.gradient_checkpointing:
-        return tokens * (layers * width * _FULL + layer) + head
-    # Weights rounded for a product are kept until it has been differentiated.
-    rounded = 0 if half == _FULL else half * sizes.language
-    return tokens * layers * layer + head + rounded
 
 
-def steps_of(
-    rows: int, epochs: int, rows_per_step: int, tokens_per_row: float = 0.0, packed_to: int = 0
-) -> int:
-    """Optimiser steps of so many epochs over `rows`; packed rows hold up to `packed_to` tokens.
+def memory(preset: Preset, setup: Setup, words: int | None = None) -> Memory:
+    """What each device must hold at the fullest moment of a step.
 
-    >>> steps_of(1_000_000, 1, 128), steps_of(1000, 2, 10, tokens_per_row=500, packed_to=2000)
-    (7813, 54)
+    Weights that learn are kept in 32 bits with two moments each, whatever the `precision`; with
+    DeepSpeed (`zero2`, `zero3`) 16-bit copies of weights and gradients stand beside them. Weights
+    that do not learn take the precision's bits.
     """
-    if packed_to:
-        rows = math.ceil(rows * tokens_per_row / (packed_to * _FULLNESS))
-    return math.ceil(rows / rows_per_step) * epochs
+    found = parameters(preset, words)
+    moving = _moving(preset, found, setup)
+    still = found.total + _adapters(preset, setup) - moving
+    half = setup.precision != "fp32"
+    deepspeed = setup.parallel.startswith("zero")
+    master = moving * 4 if deepspeed and half else 0
+    weights = moving * (2 if master else 4) + still * (2 if half else 4)
+    gradients = moving * (2 if master else 4)
+    optimiser = moving * 8 + master
+    whole = setup.world
+    if setup.parallel in ("zero3", "fsdp"):
+        weights //= whole
+    if setup.parallel in ("zero2", "zero3", "fsdp"):
+        gradients, optimiser = gradients // whole, optimiser // whole
+    return Memory(weights, gradients, optimiser, _activations(preset, setup, words))
+
+
+def hours(tokens: int, tokens_per_second: float, world: int) -> float:
+    """Hours for `tokens` at so many a second on each of `world` devices.
+
+    >>> hours(7_200_000, 1000, 2)
+    1.0
+    """
+    return tokens / (tokens_per_second * world) / 3600
+
+
+def _moving(preset: Preset, found: Parameters, setup: Setup) -> int:
+    tower = found.tower if setup.tower else 0
+    if setup.trainable == "projector":
+        return found.projector + tower
+    if setup.trainable == "lora":
+        also = {"projector": found.projector, "embeddings": found.embeddings}
+        return _adapters(preset, setup) + sum(also[name] for name in setup.lora_also) + tower
+    return found.projector + found.embeddings + found.decoder + tower
+
+
+def _adapters(preset: Preset, setup: Setup) -> int:
+    """Two thin matrices beside each linear layer of the decoder."""
+    if setup.trainable != "lora":
+        return 0
+    text = _Decoder(preset.text)
+    sides = (
+        2 * (text.width + text.width)
+        + 2 * (text.width + text.shared)
+        + 3 * (text.width + text.inner)
+    )
+    return setup.lora_rank * sides * text.layers
+
+
+def _activations(preset: Preset, setup: Setup, words: int | None) -> int:
+    """What is kept between layers, and what one layer and the vocabulary need at their fullest."""
+    text = _Decoder(preset.text)
+    size = 4 if setup.precision == "fp32" else 2
+    tokens = setup.rows * setup.tokens
+    # Inputs of both norms and of the projections, queries, keys and values, what is attended,
+    # gate, up, their product; scores are never kept whole (fused attention).
+    layer = tokens * size * (6 * text.width + 2 * text.shared + 4 * text.inner)
+    between = tokens * size * text.width
+    kept = text.layers * between + layer if setup.checkpointing else text.layers * layer
+    vocabulary = preset.vocabulary if words is None else words
+    # Scores, their softmax and its gradient, in 32 bits.
+    return kept + int(tokens * setup.answers) * vocabulary * 4 * 3
+
+
+class _Decoder:
+    """Sizes of the decoder, from the words of its config."""
+
+    def __init__(self, text: Mapping[str, Any]) -> None:
+        self.width, self.inner = int(text["hidden_size"]), int(text["intermediate_size"])
+        self.layers, heads = int(text["num_hidden_layers"]), int(text["num_attention_heads"])
+        keys = int(text.get("num_key_value_heads", heads))
+        self.shared = self.width // heads * keys
+        """Features of all key heads, which several query heads may share."""
+        self.tied = bool(text.get("tie_word_embeddings", False))
+
+    @property
+    def linears(self) -> int:
+        """Numbers in the matrices of a layer."""
+        attention = 2 * self.width * self.width + 2 * self.width * self.shared
+        return attention + 3 * self.width * self.inner
+
+
+def _linear(width_in: int, width_out: int) -> int:
+    return width_in * width_out + width_out
+
+
+def _clip(vision: Mapping[str, Any]) -> int:
+    """Numbers in the stock CLIP tower, without the projection that LLaVA leaves out."""
+    width, inner = int(vision["hidden_size"]), int(vision["intermediate_size"])
+    patch = int(vision["patch_size"])
+    places = (int(vision["image_size"]) // patch) ** 2 + 1
+    embeddings = width + 3 * patch * patch * width + places * width
+    layer = 4 * _linear(width, width) + _linear(width, inner) + _linear(inner, width) + 4 * width
+    return embeddings + int(vision["num_hidden_layers"]) * layer + 4 * width
+
+
+def _conv(vision: Mapping[str, Any]) -> int:
+    """Numbers in our own small tower (`models.tower`)."""
+    widths, features = [int(width) for width in vision["widths"]], int(vision["hidden_size"])
+    found, before = 0, 3
+    for scale, width in enumerate(widths):
+        found += 9 * before * width + 2 * width
+        found += 2 * (9 * width * width + 2 * width) if scale else 0
+        before = width
+    side = int(vision["image_size"]) >> len(widths)
+    cells = side * side
+    mixed = 2 * before + _linear(before, 2 * features) + _linear(2 * features, features)
+    return found + cells * (before + features) + mixed + 2 * features

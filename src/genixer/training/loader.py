@@ -1,4 +1,4 @@
-"""Batches made ready ahead of the step that needs them. Loads no torch by itself."""
+"""Batches made ready while the step before them computes."""
 
 from __future__ import annotations
 
@@ -8,51 +8,36 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-from genixer.errors import DataError
-
-__all__ = ["ahead", "blame"]
+__all__ = ["ahead"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 def ahead(
-    items: Iterable[T], prepare: Callable[[T], R], workers: int = 2, depth: int = 4
+    items: Iterable[T], prepare: Callable[[T], R], workers: int = 1, depth: int = 2
 ) -> Generator[R, None, None]:
-    """`prepare` of every item, in order, while up to `depth` later ones are being made.
+    """What `prepare` makes of each item, in order, up to `depth` of them before they are asked for.
 
-    Threads do it: Pillow and numpy let others run while they decode and resize. Items are asked for
-    in this thread and one at a time; at most `depth` of them, made or being made, are held beside
-    the one given out. What `prepare` raises comes out at its item's place, after all before it.
-    With no `workers` everything happens in this thread. Leaving early waits for what has begun and
-    begins nothing more.
+    `workers` threads prepare: decoding and resizing pictures let others run meanwhile. What
+    `prepare` raises comes out at its item's turn. Without workers each is made when asked for.
+    Items are drawn no further ahead than `depth`, so a stream without end is as good as a list.
 
-    >>> list(ahead("abc", str.upper, workers=2, depth=2))
-    ['A', 'B', 'C']
+    >>> list(ahead(range(4), lambda number: number * number, workers=2))
+    [0, 1, 4, 9]
     """
     if workers < 1:
         yield from map(prepare, items)
         return
-    pool = ThreadPoolExecutor(workers, "ahead")
+    stream = iter(items)
+    pool = ThreadPoolExecutor(workers, "loader")
     waiting: deque[Future[R]] = deque()
-    source = iter(items)
     try:
-        waiting.extend(pool.submit(prepare, one) for one in islice(source, max(1, depth)))
+        waiting.extend(pool.submit(prepare, item) for item in islice(stream, max(1, depth)))
         while waiting:
-            done = waiting.popleft().result()
-            waiting.extend(pool.submit(prepare, one) for one in islice(source, 1))
-            yield done
+            found = waiting.popleft().result()
+            waiting.extend(pool.submit(prepare, item) for item in islice(stream, 1))
+            yield found
     finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def blame(name: str, prepare: Callable[[T], R], item: T) -> R:
-    """`prepare(item)`; broken data that stops it is named after row `name`.
-
-    >>> blame("row-7", bytes.fromhex, "00ff")
-    b'\\x00\\xff'
-    """
-    try:
-        return prepare(item)
-    except DataError as error:
-        raise DataError(f"row {name}: {error}") from error
+        # Who stops early does not wait for what nobody will read.
+        pool.shutdown(wait=True, cancel_futures=True)
