@@ -180,7 +180,9 @@ class TrainStage(Stage):
                 self._model = create(preset, self._words(step, preset), self._seed(step))
             else:
                 path = str(step.resolve(name)) if name.startswith("@") else name
-                self._model = load(path, step.threads, preset=self.settings.preset)
+                # Weights go to their device, whole or in part, when training begins.
+                preset_name = self.settings.preset
+                self._model = load(path, step.threads, preset=preset_name, device="cpu")
         return self._model
 
     def _words(self, step: Step, preset: Preset) -> PreTrainedTokenizerFast:

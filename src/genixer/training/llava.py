@@ -80,7 +80,7 @@ class LlavaLesson:
         """Teach `model`; paths of images are below `images`."""
         self.model, self._schedule, self._images = model, schedule, images
         self.network: nn.Module = model.model
-        self._spread = spread_of(model, schedule.spread).to(model.model.device)
+        self._spread = spread_of(model, schedule.spread)
         model.model.model.vision_tower.to(memory_format=torch.channels_last)
         if schedule.gradient_checkpointing:
             core = model.model
@@ -97,7 +97,8 @@ class LlavaLesson:
 
     def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Sum of weighted token losses and sum of weights, covered cells included."""
-        return loss_of(self.model, batch, self._spread, self._schedule.cells)
+        spread = self._spread.to(batch.labels.device)
+        return loss_of(self.model, batch, spread, self._schedule.cells)
 
     def ready(self) -> AbstractContextManager[None]:
         """Context in which `loss` may be called."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Together", "local", "shard", "whole_weights"]
 
+_CPU = torch.device("cpu")
 _BUCKET = 1 << 24
 """Numbers that are added up in one message."""
 
@@ -26,12 +27,13 @@ _BUCKET = 1 << 24
 class Together:
     """The processes of one training; a single one where no process group was opened."""
 
-    def __init__(self, device: str = "cpu") -> None:
-        """Find out who this process is."""
+    def __init__(self) -> None:
+        """Find out who this process is, and which device is its own."""
         many = distributed.is_available() and distributed.is_initialized()
         self.rank = distributed.get_rank() if many else 0
         self.world = distributed.get_world_size() if many else 1
-        self.device = torch.device(device)
+        on_gpu = torch.cuda.is_available()
+        self.device = torch.device("cuda", torch.cuda.current_device()) if on_gpu else _CPU
 
     def sum(self, *numbers: float) -> list[float]:
         """Each number added up over all processes, in float64."""

@@ -52,6 +52,8 @@ def train(
     if sharded:
         shard(learner, lesson, together, gradients.dtype, let_go=parallel != "zero2")
         gradients.parameters = [p for p in learner.parameters() if p.requires_grad]
+    else:
+        learner.to(together.device)
     optimisers = optimisers_of(lesson, schedule)
     history = History(order.steps, log)
     saved = checkpoints.latest() if checkpoints else None
