@@ -1,10 +1,12 @@
-"""How many conversations a second are trained on: one a row, or many behind one image prefix.
+"""Words a second: this project's loop against the usual one, on the same rows in one run.
 
-    python benchmarks/training.py [--model base] [--images 12] [--conversations 8] [--threads 1]
+    python benchmarks/training.py [--model base] [--images 64] [--threads 1] [--order packed]
 
-`one a row` is the usual layout: every conversation repeats its image, and a plain attention mask
-hides padding. Both compute the same loss and the same gradients, which is checked. Ways are timed
-in turn, round by round, and the best round of each counts.
+The usual one is `transformers.Trainer`: a row a conversation, in random order, padded to the
+longest of its batch. Both go once over the same conversations with AdamW, the same number of them a
+step, the same pixels from the same files. Counted are tokens of conversations, which is what there
+is to learn; the image's own tokens and padding count for nothing. Efficiency is the share of a
+batch's places that are no padding.
 """
 
 from __future__ import annotations
@@ -14,97 +16,174 @@ import random
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from transformers import Trainer, TrainingArguments
 
 from genixer.data import ImageRef, Message
 from genixer.models.llava import LoadedModel, load
-from genixer.training.batch import Batch, Conversation, Visit, collate
-from genixer.training.run import Schedule, _Lanes, _shared_prefix, loss_of
+from genixer.store.images import open_image
+from genixer.training.batch import Batch, Conversation
+from genixer.training.llava import LlavaLesson
+from genixer.training.order import order_of
+from genixer.training.run import train
+from genixer.training.schedule import Schedule
 
 NAMES = ("dog", "red book", "green book", "umbrella", "bicycle", "blue heart")
-ROUNDS = 4
+ALONE = 16
+"""Conversations of one step of the usual loop."""
+
+Rows = dict[ImageRef | None, list[Conversation]]
 
 
-def visits(model: LoadedModel, folder: Path, images: int, conversations: int) -> list[Visit]:
-    rng, noise, found = random.Random(1), np.random.default_rng(1), []
+def rows(model: LoadedModel, folder: Path, images: int) -> Rows:
+    """Conversations of 10 to 100 tokens, most of them short; 1 to 12 an image, a tenth without."""
+    rng, noise = random.Random(1), np.random.default_rng(1)
+    found: Rows = {}
     for number in range(images):
         colours = noise.integers(0, 255, (8, 8, 3), dtype=np.uint8)
         Image.fromarray(colours).resize((256, 208)).save(folder / f"{number}.png")
-        asked = []
-        for _ in range(conversations):
-            name = rng.choice(NAMES)
-            question, answer = rng.choice(
-                [
-                    (f"Is there a {name} in the image?", "yes"),
-                    (f"Where is the {name}?", "[0.10,0.20,0.30,0.40]"),
-                    (f"Question: How many {name}s are there? Answer: 2\nIs it right?", "No"),
-                ]
+        image = ImageRef(f"{number}.png", 256, 208, "") if number % 10 else None
+        for _ in range(rng.randint(1, 12)):
+            question = f"Is there a {rng.choice(NAMES)} in the image?"
+            answer = " ".join(rng.choice(NAMES) for _ in range(1 + int(rng.expovariate(1 / 8))))
+            ids, own = model.turns(
+                [Message("user", question), Message("assistant", answer[:300])], image is not None
             )
-            ids, own = model.turns([Message("user", question), Message("assistant", answer)])
-            asked.append(Conversation("", "", np.asarray(ids, np.int32), np.asarray(own, bool)))
-        found.append(Visit(ImageRef(f"{number}.png", 256, 208, ""), tuple(asked)))
+            talk = Conversation("", "", np.asarray(ids, np.int32), np.asarray(own, bool))
+            found.setdefault(image, []).append(talk)
     return found
 
 
-def plain_loss(model: LoadedModel, batch: Batch) -> torch.Tensor:
-    """Mean loss of rows that hold one conversation each, through the library's own forward."""
-    logits = model.model(
-        input_ids=batch.input_ids,
-        pixel_values=batch.pixel_values,
-        attention_mask=(batch.segment_ids >= 0).long(),
-        use_cache=False,
-    ).logits
-    losses = torch.nn.functional.cross_entropy(
-        logits[:, :-1].transpose(1, 2), batch.labels[:, 1:], reduction="none", ignore_index=-100
+class Counter:
+    """Counts places and tokens of the batches that are made."""
+
+    def __init__(self) -> None:
+        self.places = self.tokens = self.words = 0
+
+    def add(self, ids: torch.Tensor, tokens: int, words: int) -> None:
+        """Take in a batch of `ids` that holds `tokens`, of which `words` are of conversations."""
+        self.places, self.tokens = self.places + ids.numel(), self.tokens + tokens
+        self.words += words
+
+
+class UsualRows(torch.utils.data.Dataset[Any]):
+    """A row a conversation, its image in front."""
+
+    def __init__(self, model: LoadedModel, by_image: Rows, folder: Path) -> None:
+        self.model, self.folder = model, folder
+        self.rows = [(image, one) for image, many in by_image.items() for one in many]
+        self.counter = Counter()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, place: int) -> Any:
+        return self.rows[place]
+
+    def collate(self, many: list[tuple[ImageRef | None, Conversation]]) -> dict[str, torch.Tensor]:
+        """The usual batch, padded on the right."""
+        ids, labels = [], []
+        for image, one in many:
+            prefix = self.model.prefix(image is not None)
+            ids.append([*prefix, *one.ids.tolist()])
+            own = np.where(one.own, one.ids, -100).tolist()
+            labels.append([-100] * len(prefix) + own)
+        longest = max(map(len, ids))
+        pad = self.model.pad_id
+        batch = {
+            "input_ids": torch.tensor([one + [pad] * (longest - len(one)) for one in ids]),
+            "labels": torch.tensor([one + [-100] * (longest - len(one)) for one in labels]),
+            "attention_mask": torch.tensor([[1] * len(o) + [0] * (longest - len(o)) for o in ids]),
+        }
+        pictures = [open_image(self.folder, image.path) for image, _ in many if image]
+        if pictures:
+            batch["pixel_values"] = self.model.pixels(pictures)
+        words = sum(len(one.ids) for _, one in many)
+        self.counter.add(batch["input_ids"], sum(map(len, ids)), words)
+        return batch
+
+
+def usual(model: LoadedModel, by_image: Rows, folder: Path) -> Counter:
+    """One epoch of `transformers.Trainer`."""
+    data = UsualRows(model, by_image, folder)
+    settings = TrainingArguments(
+        output_dir=str(folder / "trainer"),
+        per_device_train_batch_size=ALONE,
+        num_train_epochs=1,
+        learning_rate=1e-4,
+        report_to=[],
+        use_cpu=True,
+        disable_tqdm=True,
+        save_strategy="no",
+        logging_strategy="no",
+        remove_unused_columns=False,
+        seed=1,
     )
-    return (losses * batch.loss_weight[:, 1:]).sum() / batch.loss_weight.sum()
+    model.model.model.vision_tower.requires_grad_(False)
+    Trainer(model.model, settings, data_collator=data.collate, train_dataset=data).train()
+    return data.counter
+
+
+class CountingLesson(LlavaLesson):
+    """Counts what its batches hold."""
+
+    counter = Counter()
+
+    def batch(self, rows: Any) -> Batch:
+        """The usual one, counted."""
+        made = super().batch(rows)
+        words = int((made.segment_ids > 0).sum())
+        self.counter.add(made.input_ids, made.tokens, words)
+        return made
+
+
+def ours(model: LoadedModel, by_image: Rows, folder: Path, order: str, threads: int) -> Counter:
+    """One epoch of this project's loop, about as many conversations a step."""
+    talks = sum(map(len, by_image.values()))
+    plan = Schedule(order=order, epochs=1, images_per_step=1, lr=1e-4, save_every=0)  # type: ignore[arg-type]
+    size = max(1, round(ALONE / (talks / order_of(by_image, plan, 1, model).steps)))
+    schedule = plan.model_copy(update={"images_per_step": size})
+    lesson = CountingLesson(model, schedule, folder)
+    lesson.counter = Counter()
+    rows_in_order = order_of(by_image, schedule, 1, model)
+    train(lesson, rows_in_order, schedule, 1, lambda line: None, threads=threads)
+    return lesson.counter
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="base")
-    parser.add_argument("--images", type=int, default=12)
-    parser.add_argument("--conversations", type=int, default=8)
+    parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--order", choices=("packed", "grouped"), default="packed")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    model = load(args.model, args.threads)
-    seconds: dict[str, float] = {}
-    losses: dict[str, float] = {}
+    speeds = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        together = visits(model, folder, args.images, args.conversations)
-        alone = [Visit(v.image, (c,)) for v in together for c in v.conversations]
-
-        def one_a_row() -> float:
-            loss = plain_loss(model, collate(alone, model, folder, 0.5))
-            loss.backward()
-            return float(loss.detach())
-
-        def one_prefix() -> float:
-            total, weight = loss_of(model, collate(together, model, folder, 0.5))
-            (total / weight).backward()
-            return float((total / weight).detach())
-
-        def two_lanes() -> float:
-            schedule = Schedule(lanes=2, tower_lr=1e-3)
-            with _shared_prefix(model), _Lanes(model, schedule, folder, args.threads) as lanes:
-                return lanes.gradients(together, 1).loss
-
-        for _ in range(ROUNDS):
-            for way in (one_a_row, one_prefix, two_lanes):
-                model.model.zero_grad()
-                started = time.perf_counter()
-                losses[way.__name__] = way()
-                took = time.perf_counter() - started
-                seconds[way.__name__] = min(took, seconds.get(way.__name__, took))
-    count = len(alone)
-    for way, took in seconds.items():
-        speed, gain = count / took, seconds["one_a_row"] / took
-        print(f"{way:<12} {speed:8.0f} conversations/s   {gain:5.1f} x   loss {losses[way]:.4f}")
+        model = load(args.model, args.threads)
+        by_image = rows(model, folder, args.images)
+        # Both once before they count: the first passes of a process are slow.
+        warm = dict(list(by_image.items())[:4])
+        usual(model, warm, folder)
+        ours(model, warm, folder, args.order, args.threads)
+        for way in ("usual", "ours"):
+            started, busy = time.perf_counter(), time.process_time()
+            if way == "usual":
+                found = usual(model, by_image, folder)
+            else:
+                found = ours(model, by_image, folder, args.order, args.threads)
+            took, worked = time.perf_counter() - started, time.process_time() - busy
+            speeds[way] = found.words / worked
+            print(
+                f"{way:<6} {found.words / took:7.0f} tokens/s   {speeds[way]:7.0f} a CPU second   "
+                f"efficiency {found.tokens / found.places:.3f}   {found.places} places"
+            )
+    print(f"ratio {speeds['ours'] / speeds['usual']:.2f} (by CPU time)")
 
 
 if __name__ == "__main__":

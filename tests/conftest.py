@@ -11,6 +11,7 @@ import yaml
 from hypothesis import HealthCheck, settings
 from PIL import Image, ImageDraw
 
+from genixer.pipeline.run import run
 from genixer.report.model import (
     Curve,
     Effect,
@@ -180,3 +181,29 @@ def _students(rng: random.Random) -> Students:
             arms[arm] = Effect(value, 3, (value - 2, value + 2), gain, (gain - 2.1, gain + 2.1))
         rows.append(StudentRow(benchmark, kind, "accuracy", 500, arms))
     return Students(["none", "kept", "shuffled", "truth"], "none", rows)
+
+
+@pytest.fixture(scope="session")
+def training_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished step of training text."""
+    config = tmp_path_factory.mktemp("world") / "c.yaml"
+    config.write_text("""
+name: c
+images: "@world"
+steps:
+  world: {stage: scenes, with: {pools: {labelled: {images: 6, backgrounds: [sky, sand]}}}}
+  collect:
+    stage: collect
+    with:
+      sources:
+        - name: vqav2
+          questions: "@world/labelled/annotations/vqav2_questions.json"
+          annotations: "@world/labelled/annotations/vqav2_annotations.json"
+          image_pattern: "labelled/images/{image_id:06d}.jpg"
+          licence: CC BY-SA 4.0 (OpenMoji)
+  instruct:
+    stage: instruct
+    from: [collect]
+    with: {purpose: student, frame: padded_square, decimals: 2}
+""")
+    return run(config, out=config.parent / "run", workers=0).folder / "instruct"

@@ -25,6 +25,7 @@ VERBS = (
     "collect",
     "instruct",
     "mix",
+    "train",
     "verify",
     "export",
     "import",

@@ -144,3 +144,37 @@ def test_a_config_that_extends_another_says_how_to_write_changes(tmp_path):
     path.write_text("extends: smoke\nseed: 11\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"more\.yaml:2: seed.*a line of set"):
         load_config(path)
+
+
+def test_a_config_that_extends_another_may_add_steps(tmp_path):
+    path = tmp_path / "more.yaml"
+    path.write_text(
+        "extends: smoke\nname: more\nsteps:\n  again:\n    stage: mix\n    from: [collect]\n"
+        "    with: {}\n",
+        encoding="utf-8",
+    )
+    config = load_config(path)
+    assert list(config.steps)[:-1] == list(load_config("smoke").steps)
+    assert config.steps["again"].stage == "mix"
+
+
+def test_mistakes_in_added_steps_are_found_where_they_were_written(tmp_path):
+    path = tmp_path / "more.yaml"
+    path.write_text("extends: smoke\nsteps:\n  again:\n    stge: mix\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"more\.yaml:4: steps\.again\.stge: unknown key"):
+        load_config(path)
+
+
+def test_an_added_step_takes_no_other_ones_name(tmp_path):
+    path = tmp_path / "more.yaml"
+    path.write_text("extends: smoke\nsteps:\n  collect: {stage: mix}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"more\.yaml:3: .* has a step 'collect' already"):
+        load_config(path)
+
+
+def test_a_config_may_extend_one_that_extends_another(tmp_path):
+    one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
+    one.write_text("extends: smoke\nname: one\nset: [seed=11]\n", encoding="utf-8")
+    two.write_text(f"extends: {one}\nname: two\nset: [workers=0]\n", encoding="utf-8")
+    config = load_config(two)
+    assert (config.name, config.seed, config.workers) == ("two", 11, 0)

@@ -137,17 +137,27 @@ def load_config(config: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
 
 
 def _extended(value: dict[str, Any], source: YamlSource) -> tuple[dict[str, Any], YamlSource]:
-    """Another config under a new name, with changes: keys `extends`, `name` and `set`.
+    """Another config under a new name, with changes: keys `extends`, `name`, `set` and `steps`.
 
-    `set` holds `key=value` texts, as on the command line.
+    `set` holds `key=value` texts, as on the command line. `steps` come after those of the other.
     """
     for key in value:
-        if key not in ("extends", "name", "set"):
+        if key not in ("extends", "name", "set", "steps"):
             raise ConfigError(
-                f"{source.where((key,))}: a config that extends another has extends, name and set "
-                "only; write the change as a line of set"
+                f"{source.where((key,))}: a config that extends another has extends, name, set and "
+                "steps only; write the change as a line of set"
             )
     base, base_source = read_yaml(_find(str(value["extends"])))
+    if "extends" in base:
+        base, base_source = _extended(base, base_source)
+    for name, step in (value.get("steps") or {}).items():
+        if name in base.get("steps", {}):
+            raise ConfigError(
+                f"{source.where(('steps', name))}: {value['extends']} has a step {name!r} already; "
+                "change it by lines of set, or give the new one another name"
+            )
+        base["steps"][name] = step
+        base_source.graft(("steps", name), source)
     base["name"] = value.get("name", base.get("name"))
     for override in value.get("set", ()):
         _override(base, str(override), base_source)

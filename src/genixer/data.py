@@ -244,7 +244,7 @@ class SftRow(Record, frozen=True):
     sample_id: str
     task: str
     purpose: Literal["generator", "student", "judge"]
-    image: ImageRef
+    image: ImageRef | None
     messages: tuple[Message, ...]
     mode: str = ""
     frame: str = "unit"

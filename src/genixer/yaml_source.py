@@ -26,10 +26,15 @@ class YamlSource:
         """Remember the `name` of the file and the 1-based line of every path in it."""
         self.name, self._lines = name, lines
         self._overridden: set[tuple[Key, ...]] = set()
+        self._grafts: dict[tuple[Key, ...], YamlSource] = {}
 
     def override(self, path: tuple[Key, ...]) -> None:
         """Note that `path` was given as `key=value`, not in the file."""
         self._overridden.add(path)
+
+    def graft(self, path: tuple[Key, ...], source: YamlSource) -> None:
+        """Note that all below `path` was written in another file, at the same path."""
+        self._grafts[path] = source
 
     def where(self, path: tuple[Key, ...]) -> str:
         """Place of `path`, or of the nearest key above it that was written down."""
@@ -37,6 +42,8 @@ class YamlSource:
         for length in range(len(path), 0, -1):
             if path[:length] in self._overridden:
                 return f"override {dotted}"
+            if path[:length] in self._grafts:
+                return self._grafts[path[:length]].where(path)
             if path[:length] in self._lines:
                 return f"{self.name}:{self._lines[path[:length]]}: {dotted}"
         return f"{self.name}: {dotted}" if dotted else self.name

@@ -79,3 +79,36 @@ def test_a_file_that_may_not_grow_is_a_full_disk(
     assert run(config, out=tmp_path / "run").worked
     assert verify(tmp_path / "run").ok
     assert (tmp_path / "run" / "numbers" / "part-00000.jsonl").stat().st_size > 4000
+
+
+@pytest.mark.slow
+def test_a_training_whose_checkpoints_fill_the_disk_goes_on_with_room(
+    training_rows: Path, tmp_path: Path
+) -> None:
+    words = own_mounts()
+    if words is None:
+        pytest.skip("this machine lets nobody mount a small disk (unshare --mount)")
+    model = Path(__file__).parent.parent / "fixtures" / "models" / "small.yaml"
+    settings = f"model=new:{model} steps=12 images_per_step=2 save_every=1 keep=99"
+    (tmp_path / "disk").mkdir()
+    script = f"""
+        mount -t tmpfs -o size=5m none disk
+        {GENIXER} train {settings} --from {training_rows} --out disk/run
+        echo "code $?"
+        ls disk/run/train/.work/*/steps
+        mount -o remount,size=64m disk
+        {GENIXER} train {settings} --from {training_rows} --out disk/run && cp -r disk/run run
+    """
+    done = subprocess.run(
+        [*words, "sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert "code 4" in done.stdout, done.stderr
+    assert "step-00000001" in done.stdout
+    assert "step-00000011" not in done.stdout
+    assert "No space left on device: at least" in done.stderr
+    assert verify(tmp_path / "run").ok, done.stderr
+    one_go = [GENIXER, "train", settings, "--from", str(training_rows), "--out", "one_go"]
+    subprocess.run(["sh", "-c", " ".join(one_go)], cwd=tmp_path, capture_output=True, check=True)
+    for path in sorted((tmp_path / "one_go/train/files").rglob("*.*")):
+        again = tmp_path / "run" / path.relative_to(tmp_path / "one_go")
+        assert again.read_bytes() == path.read_bytes(), path

@@ -46,6 +46,11 @@ class MemoryWriter:
         folder.mkdir(parents=True)
         return folder
 
+    def workspace(self) -> Path:
+        folder = self.files.parent / "work"
+        folder.mkdir(exist_ok=True)
+        return folder
+
 
 class MemoryStep:
     """A finished step: the `StepOutput` of another stage."""

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from genixer.data import Box, ImageRef, Message, Origin, Sample, SftRow, Turn
+from genixer.data import Box, ImageRef, Message, Origin, Sample, SftRow, Turn, encode_row
+from genixer.errors import ConfigError
 from genixer.models.llava import load
 from genixer.stages.train import TrainedRow, TrainSettings, TrainStage
 
@@ -22,8 +23,9 @@ def image(number: int) -> ImageRef:
 def row(number: int, **more) -> SftRow:
     messages = (Message("user", f"How many are there in {number}?"), Message("assistant", "2"))
     settings = {"frame": "padded_square", "decimals": 2, "source": "vqav2", **more}
+    picture = settings.pop("image", image(number % 3))
     return SftRow(
-        f"r{number}", f"s{number}", "common_vqa", "student", image(number % 3), messages, **settings
+        f"r{number}", f"s{number}", "common_vqa", "student", picture, messages, **settings
     )
 
 
@@ -55,6 +57,15 @@ def test_kept_rows_are_trained_on_and_refused_ones_are_named(run_stage, pictures
     log = [json.loads(line) for line in (done.files / "log.jsonl").read_bytes().splitlines()]
     assert log[-1]["step"] == 6
     assert "tokens_per_second" not in log[-1]
+
+
+def test_the_model_has_a_card(run_stage, pictures):
+    done = run_stage(stage(trainable="lora", lora_rank=2, lr=0.5), [row(0), row(1)])
+    for name, library in (("model", "transformers"), ("adapter", "peft")):
+        card = (done.files / name / "README.md").read_text()
+        assert f"library_name: {library}" in card
+        assert "| vqav2/common_vqa | 2 |" in card
+        assert "- `lr: 0.5`" in card
 
 
 def test_same_rows_same_weights_and_another_seed_others(run_stage, pictures):
@@ -111,3 +122,45 @@ def test_shipped_weights_are_part_of_the_fingerprint():
 def test_wrong_settings_are_refused():
     with pytest.raises(ValidationError, match="stepz"):
         TrainSettings(stepz=3)
+
+
+def test_rows_come_from_files_too_and_broken_lines_are_put_aside(run_stage, pictures):
+    lines = [encode_row(row(0)), b'{"id": 7}', encode_row(row(1, image=None)), encode_row(row(2))]
+    path = pictures / "rows.jsonl"
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    done = run_stage(stage(rows_files=(str(path),)), {}, shard=3)
+    assert [one.position for one in done.rows(TrainedRow)] == [0, 2, 3]
+    (broken,) = done.quarantined
+    assert (broken.where, broken.reason) == (f"{path}:2", "bad_row")
+    assert json.loads((done.files / "seen.json").read_bytes())["images"] == 3
+    assert path in stage(rows_files=(str(path),)).external()
+
+
+def test_logs_go_where_they_are_asked_to_and_no_part_of_the_result(run_stage, pictures):
+    pytest.importorskip("tensorboard")
+    done = run_stage(stage(track=("jsonl", "tensorboard")), [row(0), row(1)])
+    logs = pictures / "this" / "logs"
+    live = [json.loads(line) for line in (logs / "log.jsonl").read_bytes().splitlines()]
+    assert all(line["tokens_per_second"] > 0 and line["memory_mb"] > 0 for line in live)
+    assert [line["step"] for line in live] == [1, 2, 3, 4, 5, 6]
+    assert list(logs.rglob("events.out.tfevents*"))
+    plain = run_stage(stage(), [row(0), row(1)], name="plain")
+    assert (plain.files / "log.jsonl").read_bytes() == (done.files / "log.jsonl").read_bytes()
+
+
+def test_a_tracker_that_is_not_installed_says_how(run_stage, pictures):
+    with pytest.raises(ConfigError, match="pip install wandb"):
+        run_stage(stage(track=("wandb",)), [row(0)])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"processes": 3, "images_per_step": 8}, "a multiple of 3"),
+        ({"parallel": "fsdp", "processes": 2, "lanes": 2}, "lanes are for parallel: ddp"),
+        ({"parallel": "fsdp", "processes": 2, "optimiser": "muon"}, "whole matrices"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        TrainSettings(**settings)

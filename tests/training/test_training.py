@@ -14,15 +14,14 @@ from genixer.models.base import Preset, load_preset
 from genixer.models.llava import LoadedModel, create, load
 from genixer.models.tokenizer import train_tokenizer
 from genixer.training.batch import Visit, collate, encode, group, plan_visits
-from genixer.training.run import (
-    BadLossError,
-    Schedule,
-    _Lanes,
-    _shared_prefix,
-    loss_of,
-    rate,
-    train,
-)
+from genixer.training.gradients import BadLossError, Gradients
+from genixer.training.lesson import Learner
+from genixer.training.llava import LlavaLesson, shared_prefix
+from genixer.training.llava import loss_of as loss_under_layout
+from genixer.training.order import order_of
+from genixer.training.parallel import Together
+from genixer.training.run import train as train_lesson
+from genixer.training.schedule import Schedule, rate
 from genixer.training.spread import spread_of
 from genixer.training.tower import TowerSchedule, _Lesson, train_tower
 
@@ -88,12 +87,22 @@ def visits_of(model: LoadedModel, together: bool) -> list[Visit]:
 
 
 def test_labels_are_the_assistants_tokens_and_its_end_token_only(model, pictures):
-    batch = collate(visits_of(model, together=False)[1:2], model, pictures, 0.0)
+    batch = collate([(v,) for v in visits_of(model, together=False)[1:2]], model, pictures, 0.0)
     trained = batch.labels[0][batch.labels[0] >= 0].tolist()
     assert trained == [*model.encode_text("[0.10,0.20,0.30,0.40]"), model.end_id]
     first = int((batch.labels[0] >= 0).nonzero()[0])
-    assert batch.input_ids[0, first - 1] == model.tokenizer.get_vocab()["<assistant>"]
+    assert batch.input_ids[0, first - 1] == model.tokenizer.convert_tokens_to_ids("<assistant>")
     assert batch.input_ids[0, : 1 + model.preset.image_tokens].tolist() == model.prefix()
+
+
+def loss_of(model: LoadedModel, batch) -> tuple[torch.Tensor, torch.Tensor]:
+    with shared_prefix(model):
+        return loss_under_layout(model, batch, spread_of(model, 0.0))
+
+
+def train(model, by_image, schedule, pictures, seed, log) -> None:
+    order = order_of(by_image, schedule, seed, model)
+    train_lesson(LlavaLesson(model, schedule, pictures), order, schedule, seed, log)
 
 
 def masked_logits(model: LoadedModel, batch) -> torch.Tensor:
@@ -113,7 +122,7 @@ def masked_logits(model: LoadedModel, batch) -> torch.Tensor:
 
 
 def test_conversation_sees_prefix_and_itself_and_never_its_neighbour(model, pictures):
-    batch = collate(visits_of(model, together=True), model, pictures, 0.5)
+    batch = collate([(v,) for v in visits_of(model, together=True)], model, pictures, 0.5)
     with torch.no_grad():
         total, weight = loss_of(model, batch)
     logits = masked_logits(model, batch)[:, :-1].detach()
@@ -128,7 +137,9 @@ def test_packed_and_unpacked_rows_give_the_same_loss_and_gradients(model, pictur
     found = []
     for together in (True, False):
         model.model.zero_grad()
-        total, weight = loss_of(model, collate(visits_of(model, together), model, pictures, 0.5))
+        total, weight = loss_of(
+            model, collate([(v,) for v in visits_of(model, together)], model, pictures, 0.5)
+        )
         (total / weight).backward()
         gradients = {
             n: p.grad.clone() for n, p in model.model.named_parameters() if p.grad is not None
@@ -143,7 +154,7 @@ def test_packed_and_unpacked_rows_give_the_same_loss_and_gradients(model, pictur
 
 def test_prefix_sharing_gives_the_logits_of_a_plain_prompt(model, pictures):
     visit = visits_of(model, together=True)[0]
-    batch = collate([visit], model, pictures, 0.5)
+    batch = collate([(visit,)], model, pictures, 0.5)
     shared = masked_logits(model, batch)[0]
     second = rows()[1]
     ids = torch.tensor([[*model.prompt_ids(second.messages[:1])]])
@@ -209,8 +220,11 @@ def test_lanes_find_the_gradients_of_the_whole_batch(model, pictures):
     found = []
     for lanes in (1, 2, 3):
         schedule = Schedule(lanes=lanes, tower_lr=1e-3, spread=1.0)
-        with _shared_prefix(model), _Lanes(model, schedule, pictures, 1) as pool:
-            step = pool.gradients(visits_of(model, together=False), 1)
+        lesson = LlavaLesson(model, schedule, pictures)
+        with lesson.ready(), Gradients(Learner(lesson), lesson, schedule, Together()) as gradients:
+            step = gradients.compute(
+                gradients.cut([(v,) for v in visits_of(model, together=False)]), 1
+            )
         found.append((step, [p.grad.clone() for p in model.model.parameters()]))
     for step, gradients in found[1:]:
         assert step.loss == pytest.approx(found[0][0].loss, rel=1e-5)

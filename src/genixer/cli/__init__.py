@@ -12,7 +12,7 @@ import typer
 from genixer import __version__
 from genixer.cli.datasets import doctor
 from genixer.cli.exchange import export, import_
-from genixer.cli.steps import collect, instruct, mix
+from genixer.cli.steps import collect, instruct, mix, train
 from genixer.cli.terminal import Json, Limit, print_json, progress_here
 from genixer.cli.weights import convert_weights
 from genixer.errors import GenixerError
@@ -143,6 +143,10 @@ app.command(
     epilog="Example: genixer mix arm=kept --from base=runs/demo/collect "
     "--from synthetic=runs/demo/dedup --out runs/mix"
 )(mix)
+app.command(
+    epilog="Example: genixer train model=start steps=100 --from runs/demo/lessons-kept "
+    "--out runs/student"
+)(train)
 
 
 @app.command(epilog="Example: genixer verify runs/demo")
@@ -261,6 +265,8 @@ def _print_plan(
     typer.echo(text_table(header, rows, right=range(3, 8)))
     if report.datasets:
         typer.echo(f"\nrows expected of the datasets as published\n{report.datasets}")
+    for names, note in report.notes:
+        typer.echo(f"{names}: {note}")
     for path in report.missing:
         typer.echo(f"not there yet: {path}")
     typer.echo(f"\n{report.run}: {len(rows)} steps, about {total:.0f} s of work left")

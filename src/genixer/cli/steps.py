@@ -9,7 +9,7 @@ import typer
 from genixer.cli.terminal import Json, Limit, print_json, progress_here
 from genixer.errors import ConfigError
 
-__all__ = ["collect", "instruct", "mix"]
+__all__ = ["collect", "instruct", "mix", "train"]
 
 Out = Annotated[str, typer.Option(help="Run folder to make; the same command again goes on.")]
 From = Annotated[
@@ -58,6 +58,21 @@ def mix(
     _run("mix", out, settings, from_, None, workers, as_json)
 
 
+def train(
+    out: Out,
+    from_: From = None,
+    settings: Settings = None,
+    workers: Workers = 1,
+    as_json: Json = False,
+) -> None:
+    """Train a model on rows of `instruct`; a killed training goes on from its last checkpoint.
+
+    Roles: `rows`, and `regions` and `words` where the settings want them. Or rows from files:
+    `images=FOLDER 'rows_files=[rows.jsonl]'`. The model is in `OUT/train/files/model`.
+    """
+    _run("train", out, settings, from_, None, workers, as_json)
+
+
 def _run(
     stage: str,
     out: str,
@@ -70,7 +85,8 @@ def _run(
     from genixer.config import parse_override
     from genixer.pipeline.one_stage import run_stage
 
-    if from_ is None and stage != "collect":
+    files = any(one.startswith("rows_files=") for one in settings or ())
+    if from_ is None and stage != "collect" and not files:
         raise ConfigError(f"{stage} reads a finished step: give its folder, --from RUN/STEP")
     sources: dict[str, list[str]] = {}
     for one in from_ or ():

@@ -21,7 +21,7 @@ from genixer.inference.sampling import Luck, pick
 from genixer.inference.state import State
 from genixer.models.base import Device, Dtype
 from genixer.models.llava import LoadedModel, load
-from genixer.store.images import ImageError, open_image
+from genixer.store.images import ImageError
 
 if TYPE_CHECKING:
     from genixer.tasks.base import Canvas
@@ -156,10 +156,9 @@ class TransformersBackend:
     def _look(self, images: Path, path: str, pixels: list[Tensor]) -> int | None:
         """Place of the image in `pixels`, where it is put; None if it cannot be read."""
         try:
-            image = open_image(images, path)
+            pixels.append(self.loaded.read_pixels(images, [path]))
         except ImageError:
             return None
-        pixels.append(self.loaded.pixels([image]))
         return len(pixels) - 1
 
     def _write(self, asked: _Answerable, samplings: Sequence[Sampling]) -> list[_Written]:

@@ -116,6 +116,8 @@ class Preset(BaseModel):
     """How many places of the text the image takes, marks around it not counted."""
     resize: Literal["bilinear", "bicubic"] = "bilinear"
     """Filter by which the square is resized."""
+    pixels: Literal["exact", "fast"] = "exact"
+    """`exact`: bit for bit as the reference code. `fast`: nearly the same numbers, sooner."""
     pad_colour: tuple[int, int, int] = (127, 127, 127)
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.25, 0.25, 0.25)

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
@@ -22,6 +21,7 @@ from genixer.models.architecture import fix_identity, llava_config
 from genixer.models.base import Device, Dtype, Preset
 from genixer.models.conversation import script_of
 from genixer.models.loading import load_weights, quiet
+from genixer.models.pixels import Pixels
 from genixer.models.preset_files import write_preset
 from genixer.models.tokenizer import add_control
 
@@ -64,8 +64,7 @@ class LoadedModel:
         self.begin_id, self.end_id = vocabulary[tokens.begin], vocabulary[tokens.end]
         self.pad_id, self.image_id = vocabulary[tokens.pad], vocabulary[tokens.image]
         self._script = script_of(preset, self._words, vocabulary)
-        self._mean = torch.tensor(preset.mean).view(3, 1, 1) * 255
-        self._std = torch.tensor(preset.std).view(3, 1, 1) * 255
+        self._pixels = Pixels(preset)
 
     def encode_text(self, text: str) -> list[int]:
         """Token ids of a turn's text; what looks like a control token stays text."""
@@ -104,9 +103,11 @@ class LoadedModel:
 
         Centred on a square of the longer side, resized, normalised.
         """
-        arrays = [np.asarray(_squared(image, self.preset)) for image in images]
-        stacked = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
-        return ((stacked.float() - self._mean) / self._std).contiguous()
+        return self._pixels.tensor([self._pixels.square(image) for image in images])
+
+    def read_pixels(self, root: Path, paths: Sequence[str]) -> Tensor:
+        """Like `pixels`, of files below `root`; raises `ImageError`."""
+        return self._pixels.tensor([self._pixels.read(root, path) for path in paths])
 
     def canvas(self, width: int, height: int) -> Canvas:
         """How this model writes coordinates on an image of `width` x `height` px."""
@@ -126,19 +127,6 @@ class LoadedModel:
         model.to(before)
         self.tokenizer.save_pretrained(folder)
         write_preset(self.preset, folder)
-
-
-def _squared(image: Image, preset: Preset) -> Image:
-    """`image` centred on a square of its longer side, resized to the preset's."""
-    from PIL import Image as Pillow
-
-    longer, side = max(image.size), preset.image_side_px
-    if image.width != image.height:
-        square = Pillow.new("RGB", (longer, longer), preset.pad_colour)
-        square.paste(image, ((longer - image.width) // 2, (longer - image.height) // 2))
-        image = square
-    filters = {"bilinear": Pillow.Resampling.BILINEAR, "bicubic": Pillow.Resampling.BICUBIC}
-    return image if longer == side else image.resize((side, side), filters[preset.resize])
 
 
 def create(preset: Preset, tokenizer: PreTrainedTokenizerFast, seed: int) -> LoadedModel:

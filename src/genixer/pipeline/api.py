@@ -88,6 +88,18 @@ class PlanReport:
         lines.sort(key=lambda line: (order.index((line[0], line[1])), line[2] == "all"))
         return text_table(["step", "task", "source", "rows"], lines, right=[3])
 
+    @property
+    def notes(self) -> list[tuple[str, str]]:
+        """What steps have to say besides, steps that say the same together."""
+        said: dict[tuple[str, ...], list[str]] = {}
+        for step in self.steps:
+            said.setdefault(step.notes, []).append(step.name)
+        return [
+            (names[0] + (f" and {len(names) - 1} like it" if len(names) > 1 else ""), note)
+            for notes, names in said.items()
+            for note in notes
+        ]
+
 
 def plan(
     config: str | Path,

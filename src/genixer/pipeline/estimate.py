@@ -30,6 +30,8 @@ class StepForecast(msgspec.Struct, frozen=True):
     fingerprint: str
     expected: tuple[ExpectedRows, ...] = ()
     """Of a step that reads datasets: rows by source and task."""
+    notes: tuple[str, ...] = ()
+    """What the stage has to say besides, for people."""
 
 
 def forecast(plan: Plan) -> list[StepForecast]:
@@ -55,6 +57,7 @@ def forecast(plan: Plan) -> list[StepForecast]:
                 estimate.bytes,
                 step.fingerprint,
                 estimate.expected,
+                estimate.notes,
             )
         )
     return lines

@@ -129,6 +129,8 @@ def execute(
         write_run(config, plan)
         for step in plan.steps:
             shutil.rmtree(step.folder.scratch, ignore_errors=True)
+            if step.folder.manifest.is_file():
+                shutil.rmtree(step.folder.work, ignore_errors=True)
         if check:
             _check_everything(plan)
         return _execute_and_repair(plan, workers, progress)
@@ -215,6 +217,6 @@ def link_step(source: StepFolder, target: StepFolder) -> None:
     for path in sorted(source.root.rglob("*")):
         inner = path.relative_to(source.root)
         wanted = path.is_file() and path.suffix != ".corrupt" and path != source.manifest
-        if wanted and inner.parts[0] != source.scratch.name:
+        if wanted and inner.parts[0] not in (source.scratch.name, source.work.name):
             link(path, target.root / inner)
     link(source.manifest, target.manifest)

@@ -185,12 +185,13 @@ def _input_problems(
 
 
 def _strays(folder: StepFolder) -> Iterator[Path]:
-    """Files nobody accounts for; what was moved aside for damage is known."""
+    """Files nobody accounts for; what was moved aside for damage, and logs, are known."""
     expected = {folder.manifest}
     for receipt in _receipts(folder):
         expected.add(folder.receipt(receipt.unit))
         expected.update(folder.root / name for name in receipt.outputs)
         expected.update(folder.files / path for path in receipt.files)
     for path in sorted(folder.root.rglob("*")):
-        if path.is_file() and path not in expected and path.suffix != ".corrupt":
+        known = path in expected or path.suffix == ".corrupt" or folder.logs in path.parents
+        if path.is_file() and not known:
             yield path

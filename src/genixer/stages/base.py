@@ -155,6 +155,14 @@ class FileWriter(Protocol):
         """New empty folder on the same disk, removed when the unit of work ends."""
         ...
 
+    def workspace(self) -> Path:
+        """Folder that a killed unit of work finds again when it is done once more.
+
+        For checkpoints. It belongs to what the unit depends on: other inputs or settings get an
+        empty one. Removed when the unit is committed.
+        """
+        ...
+
 
 class RowWriter(FileWriter, Protocol):
     """Where a shard's rows go: one call for each work item."""
@@ -195,6 +203,8 @@ class Estimate(msgspec.Struct, frozen=True):
     seconds: float = 0.0
     bytes: int = 0
     expected: tuple[ExpectedRows, ...] = ()
+    notes: tuple[str, ...] = ()
+    """More for people, a line each."""
 
 
 class Stage(ABC):

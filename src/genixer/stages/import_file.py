@@ -29,6 +29,8 @@ class ImportSettings(StageSettings):
     """Name of its format (`genixer list formats`)."""
     path: Path
     """The file, or the folder where the format is one; with its sidecar if it has one."""
+    expected_rows: int | None = Field(None, ge=1)
+    """Rows of the file as published, for `plan`; what is there is what is read."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """The format's own settings, such as the frame of its boxes."""
 
@@ -87,8 +89,8 @@ class ImportStage(Stage):
                 out.keep(row)
 
     def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:
-        """Unknown before the file is read."""
-        return Estimate()
+        """What `expected_rows` says; unknown before the file is read where it is not set."""
+        return Estimate(self.settings.expected_rows, self.settings.expected_rows)
 
     def _rows(self, step: Step, first: int, count: int) -> Iterator[Row]:
         path = self.settings.path

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from genixer.data import ImageRef, Sample, SftRow, encode_row
+from genixer.data import ImageRef, Quarantined, Sample, SftRow, decode_row, encode_row
+from genixer.errors import DataError
 from genixer.models.base import model_files
 from genixer.stages.base import (
     Estimate,
@@ -21,6 +24,8 @@ from genixer.stages.base import (
     Step,
     StepOutput,
 )
+from genixer.store.shards import raw_bytes, raw_text
+from genixer.training.schedule import Parallel, Schedule
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -29,10 +34,12 @@ if TYPE_CHECKING:
     from genixer.models.llava import LoadedModel
     from genixer.training.batch import Conversation
     from genixer.training.cells import Region
+    from genixer.training.parallel import Together
 
-__all__ = ["TrainSettings", "TrainStage", "TrainedRow"]
+__all__ = ["Job", "TrainSettings", "TrainStage", "TrainedRow", "train_job"]
 
-log = logging.getLogger(__name__)
+Note = Callable[[dict[str, Any]], None]
+Tracker = Literal["jsonl", "tensorboard", "wandb", "trackio"]
 
 
 class TrainedRow(msgspec.Struct, frozen=True):
@@ -43,7 +50,7 @@ class TrainedRow(msgspec.Struct, frozen=True):
     tokens: int
 
 
-class TrainSettings(StageSettings):
+class TrainSettings(Schedule, StageSettings):
     """From which weights, for how long, at what rate."""
 
     model: str = "base"
@@ -51,18 +58,12 @@ class TrainSettings(StageSettings):
 
     Or `new:PRESET` for random ones.
     """
-    steps: int = Field(200, ge=1)
-    """Optimiser steps."""
+    rows_files: tuple[str, ...] = ()
+    """JSON-lines files of training rows, as `instruct` writes them, in place of steps to read."""
+    preset: str = ""
+    """Preset of a `model` folder that has none of its own."""
     steps_when_limited: int = Field(3, ge=1)
     """Optimiser steps of a run with `--limit`: enough to see that it works."""
-    images_per_step: int = Field(8, ge=1)
-    """Images in a batch."""
-    conversations_per_image: int = Field(8, ge=1)
-    """Conversations read off an image at one visit; they share its prefix."""
-    lr: float = 1e-3
-    """Peak learning rate of everything but the vision tower."""
-    tower_lr: float = 0.0
-    """Peak learning rate of the vision tower; 0 freezes it."""
     tower_steps: int = Field(0, ge=0)
     """Steps in which the tower first learns by itself to name and box what each cell shows.
 
@@ -70,32 +71,53 @@ class TrainSettings(StageSettings):
     """
     tower_recall: float = Field(0.5, ge=0.0)
     """What giving back its own piece of the picture counts for a cell, in these first steps."""
-    warmup: float = 0.03
-    """Share of the steps with a rising rate; then it falls as a cosine."""
-    length_power: float = 0.5
-    """0: every token counts the same; 1: every conversation does."""
-    weights: dict[str, float] = Field(default_factory=dict)
-    """How often conversations are drawn: a number for a purpose, purpose/task or purpose/task/kind.
+    processes: int = Field(1, ge=1)
+    """Processes on this machine that train together, on a GPU each where there are any."""
+    parallel: Parallel = "ddp"
+    """`ddp`: each process holds all weights. The others cut weights and optimiser among them.
 
-    Those that an entry covers share its number, however many an image has; others count 1 each.
+    `zero2` gathers a layer once a step, `zero3`, which is also called `fsdp`, twice.
     """
-    optimiser: Literal["adamw", "muon"] = "adamw"
-    """`muon` for the matrices of the language model and projector learns in fewer steps."""
-    spread: float = Field(0.0, ge=0.0, le=10.0)
-    """Printed steps (standard deviation) over which a coordinate's neighbours are nearly right."""
-    cells: float = Field(0.0, ge=0.0)
-    """What a cell that shows a thing counts, against an answer of one token; needs `regions`.
-
-    The language model then also learns to say at each image token what is there.
-    """
-    lanes: int = Field(1, ge=1)
-    """Parts of a batch computed side by side, each with the run's `threads`."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """`bf16` computes matrix products in bfloat16."""
     save_as: Literal["float32", "float16"] = "float32"
     """Number format of the written weights; `float16` halves the file."""
+    merge: bool = True
+    """Whether `lora` also writes the whole model, with its adapters merged into the weights."""
+    track: tuple[Tracker, ...] = ()
+    """Where the log goes while training: `jsonl`, `tensorboard` (both below the step's `logs/`).
+
+    Or `wandb` and `trackio`, which must be installed; they work offline.
+    """
+    spoken: int = Field(25, ge=1)
+    """Tokens of a conversation, its image left out, that `plan` reckons with."""
+    tokens_per_second: float = Field(0.0, ge=0)
+    """Speed of one device that `plan` reckons hours with; 0: that of a small model on a core."""
     seed: int | None = None
     """Order of the rows, and weights of a new model; the run's seed where it is not set."""
+
+    @model_validator(mode="after")
+    def _fits_processes(self) -> Self:
+        if self.parallel != "ddp" and self.optimiser == "muon":
+            raise ValueError(f"muon needs whole matrices: parallel: {self.parallel} cuts them")
+        if self.parallel != "ddp" and self.lanes > 1:
+            raise ValueError(f"lanes are for parallel: ddp, not {self.parallel}")
+        if self.images_per_step % (self.processes * self.accumulate):
+            raise ValueError(
+                f"images_per_step: {self.images_per_step} cannot be shared by {self.processes} "
+                f"processes in {self.accumulate} parts each; make it a multiple of "
+                f"{self.processes * self.accumulate}"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training that any process can take up: rows, a place for checkpoints, one for weights."""
+
+    settings: TrainSettings
+    step: Step
+    rows: StepOutput
+    workspace: Path
+    folder: Path
 
 
 class TrainStage(Stage):
@@ -104,8 +126,8 @@ class TrainStage(Stage):
     Role `regions` (samples of dense captions) teaches the tower first, and what each cell shows.
     A new model learns its words from the rows of role `words`, or from its own.
 
-    Files: `model/` (weights, tokenizer, preset), `log.jsonl` (loss by step), `seen.json` (rows by
-    source and task).
+    Files: `model/` (weights, tokenizer, preset), with `lora` `adapter/`, `log.jsonl` (loss by step)
+    and `seen.json` (rows by source and task). A killed training goes on from its last checkpoint.
     """
 
     name = "train"
@@ -120,11 +142,31 @@ class TrainStage(Stage):
 
     def items(self, step: Step) -> int:
         """One item a row."""
-        return step.count()
+        return step.count() + sum(1 for _ in self._lines())
 
     def external(self) -> list[Path]:
-        """Weights to start from, where no step of the run makes them."""
-        return model_files(self.settings.model)
+        """Weights to start from, where no step of the run makes them, and files of rows."""
+        return [*model_files(self.settings.model), *map(Path, self.settings.rows_files)]
+
+    def _lines(self) -> Iterator[tuple[str, bytes]]:
+        """Place and bytes of every line of the rows files."""
+        for name in self.settings.rows_files:
+            with Path(name).open("rb") as file:
+                for number, line in enumerate(file, start=1):
+                    yield f"{name}:{number}", line.rstrip(b"\r\n")
+
+    def _rows(
+        self, step: Step, first: int = 0, count: int | None = None
+    ) -> Iterator[SftRow | Quarantined]:
+        """Rows of steps, then those of files; what is no row says why."""
+        yield from step.rows(SftRow, first, count)
+        first, stop = max(0, first - step.count()), None if count is None else first + count
+        stop = None if stop is None else max(0, stop - step.count())
+        for place, line in islice(self._lines(), first, stop):
+            try:
+                yield decode_row(line, SftRow)
+            except DataError as error:
+                yield Quarantined(place, "bad_row", str(error), raw_text(line))
 
     def _load(self, step: Step) -> LoadedModel:
         """The model to start from, once a process; a new one learns its words from all the rows."""
@@ -138,7 +180,9 @@ class TrainStage(Stage):
                 self._model = create(preset, self._words(step, preset), self._seed(step))
             else:
                 path = str(step.resolve(name)) if name.startswith("@") else name
-                self._model = load(path, step.threads)
+                # Weights go to their device, whole or in part, when training begins.
+                preset_name = self.settings.preset
+                self._model = load(path, step.threads, preset=preset_name, device="cpu")
         return self._model
 
     def _words(self, step: Step, preset: Preset) -> PreTrainedTokenizerFast:
@@ -146,7 +190,8 @@ class TrainStage(Stage):
         from genixer.models.tokenizer import new_tokenizer
 
         role = "words" if "words" in step.inputs else "rows"
-        texts = (m.text for row in step.rows(SftRow, role=role) for m in row.messages)
+        rows = step.rows(SftRow, role=role) if role == "words" else self._rows(step)
+        texts = (m.text for row in rows if isinstance(row, SftRow) for m in row.messages)
         return new_tokenizer(preset, texts)
 
     def _seed(self, step: Step) -> int:
@@ -157,7 +202,10 @@ class TrainStage(Stage):
         from genixer.training.batch import encode
 
         model = self._load(step)
-        for position, row in enumerate(step.rows(SftRow, first, count), start=first):
+        for position, row in enumerate(self._rows(step, first, count), start=first):
+            if isinstance(row, Quarantined):
+                out.quarantine(row.where, row.reason, row.detail, raw_bytes(row.raw))
+                continue
             found = encode(row, model)
             if isinstance(found, str):
                 out.reject(row.id, found, row)
@@ -166,51 +214,95 @@ class TrainStage(Stage):
 
     def finish(self, step: Step, out: FileWriter, rows: StepOutput) -> None:
         """Train on the kept rows and write the weights."""
+        from genixer.training.launch import launch
+        from genixer.training.log import timeless
+        from genixer.training.trackers import Trackers
+
+        settings = self.settings
+        lines: list[dict[str, Any]] = []
+        with Trackers(settings.track, step.run / step.name / "logs", step.name) as trackers:
+
+            def note(line: dict[str, Any]) -> None:
+                lines.append(line)
+                trackers.tell(line)
+
+            job = Job(settings, step, rows, out.workspace(), out.scratch())
+            if settings.processes == 1:
+                summary = self.train(job, note)
+            else:
+                # The children load it themselves.
+                self._model = None
+                summary = launch(
+                    "genixer.stages.train:train_job", job, settings.processes, step.threads, note
+                )
+        out.adopt(job.folder)
+        out.file("log.jsonl", b"".join(encode_row(timeless(line)) + b"\n" for line in lines))
+        out.file("seen.json", encode_row(summary))
+
+    def train(self, job: Job, note: Note) -> dict[str, Any]:
+        """Do `job` in this process; gives the rows seen, by source and task."""
         import torch
 
         from genixer.training.batch import group
+        from genixer.training.card import write_cards
+        from genixer.training.checkpoint import Checkpoints
+        from genixer.training.llava import LlavaLesson
+        from genixer.training.order import order_of
+        from genixer.training.output import add_adapters_to, write_model
+        from genixer.training.parallel import Together
         from genixer.training.run import train
 
+        step, seed, schedule = job.step, self._seed(job.step), self._schedule(job.step)
         torch.set_num_threads(step.threads)
-        model, seed = self._load(step), self._seed(step)
-        lines: list[dict[str, Any]] = []
-
-        def note(line: dict[str, Any]) -> None:
-            lines.append(line)
-            log.debug("%s: %s", step.name, line)
-
+        model, together = self._load(step), Together()
         regions = self._regions(step)
-        self._teach_tower(step, model, regions, note)
-        chosen = {row.position for row in rows.rows(TrainedRow)}
+        self._teach_tower(job, model, regions, note, together)
         seen: dict[str, int] = {}
-        by_image = group(self._conversations(step, model, chosen, seen))
-        schedule = self._schedule(step)
-        train(model, by_image, schedule, step.images, seed, note, step.threads, regions)
-        folder = out.scratch()
-        model.save(folder, half=self.settings.save_as == "float16")
-        out.adopt(folder, "model")
-        out.file("log.jsonl", b"".join(encode_row(_timeless(line)) + b"\n" for line in lines))
-        summary = {"rows": seen, "images": len(by_image), "start": self.settings.model}
-        out.file("seen.json", encode_row(summary))
+        by_image = group(self._conversations(job, model, seen))
+        order = order_of(by_image, schedule, seed, model, regions)
+        adapted = add_adapters_to(model, schedule, seed)
+        parallel: Parallel = self.settings.parallel if together.world > 1 else "ddp"
+        sharded = parallel != "ddp"
+        train(
+            LlavaLesson(model, schedule, step.images),
+            order,
+            schedule,
+            seed,
+            note,
+            threads=step.threads,
+            together=together,
+            checkpoints=Checkpoints(job.workspace / "steps", schedule.keep, together, sharded),
+            parallel=parallel,
+        )
         # The weights have changed under it: a later step in this process must load afresh.
         self._model = None
+        fresh = partial(self._load, step) if sharded else None
+        half = self.settings.save_as == "float16"
+        write_model(
+            model, adapted, schedule, job.folder, half, self.settings.merge, fresh, together
+        )
+        if together.rank == 0:
+            start = self.settings.model
+            write_cards(job.folder, start, model.preset.name, seen, schedule, order.steps)
+        return {"rows": seen, "images": len(by_image), "start": self.settings.model}
 
-    def _schedule(self, step: Step) -> Any:
-        from genixer.training.run import Schedule
-
-        names = set(Schedule.model_fields) & set(TrainSettings.model_fields)
+    def _schedule(self, step: Step) -> Schedule:
+        names = Schedule.model_fields
         settings = {name: getattr(self.settings, name) for name in names}
         if step.limit is not None:
-            settings["steps"] = min(self.settings.steps, self.settings.steps_when_limited)
+            few = self.settings.steps_when_limited
+            settings["steps"] = few if settings["epochs"] else min(self.settings.steps, few)
+            settings["epochs"] = 0
         return Schedule(**settings)
 
     def _conversations(
-        self, step: Step, model: LoadedModel, chosen: set[int], seen: dict[str, int]
-    ) -> Iterator[tuple[ImageRef, Conversation]]:
+        self, job: Job, model: LoadedModel, seen: dict[str, int]
+    ) -> Iterator[tuple[ImageRef | None, Conversation]]:
         from genixer.training.batch import encode
 
-        for position, row in enumerate(step.rows(SftRow)):
-            if position in chosen:
+        chosen = {row.position for row in job.rows.rows(TrainedRow)}
+        for position, row in enumerate(self._rows(job.step)):
+            if position in chosen and isinstance(row, SftRow):
                 found = encode(row, model)
                 if not isinstance(found, str):
                     name = f"{row.source or 'unknown'}/{row.task}"
@@ -230,30 +322,58 @@ class TrainStage(Stage):
 
     def _teach_tower(
         self,
-        step: Step,
+        job: Job,
         model: LoadedModel,
         regions: Mapping[ImageRef, list[Region]],
-        note: Callable[[dict[str, Any]], None],
+        note: Note,
+        together: Together,
     ) -> None:
+        """Let the tower learn by itself, unless it did before this training was killed."""
         if not self.settings.tower_steps:
             return
+        from genixer.training.checkpoint import Checkpoints, load_tensors, tensors_of
         from genixer.training.tower import TowerSchedule, train_tower
 
-        steps = self.settings.tower_steps if step.limit is None else 2
-        schedule = TowerSchedule(
-            steps=steps, precision=self.settings.precision, recall=self.settings.tower_recall
-        )
-        train_tower(model, list(regions.items()), schedule, step.images, self._seed(step), note)
+        step, tower = job.step, model.model.model.vision_tower
+        lines: list[dict[str, Any]] = []
+        taught = Checkpoints(job.workspace / "tower", 1, together)
+        saved = taught.latest()
+        if saved is None:
+            steps = self.settings.tower_steps if step.limit is None else 2
+            precision: Any = "fp32" if self.settings.precision == "fp32" else "bf16"
+            recall = self.settings.tower_recall
+            schedule = TowerSchedule(steps=steps, precision=precision, recall=recall)
+            seed = self._seed(step)
+            train_tower(model, list(regions.items()), schedule, step.images, seed, lines.append)
+            if self.settings.save_every:
+                taught.save(steps, tensors_of(tower, []), {"lines": lines})
+        else:
+            load_tensors(tower, [], saved.tensors)
+            lines = saved.state["lines"]
+        for line in lines:
+            note(line)
 
     def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:
-        """About 3500 tokens a second and lane, 25 tokens a conversation (tiny preset, one core)."""
-        items = sum(one.kept or 0 for one in inputs.get("rows", []))
-        images = self.settings.steps * self.settings.images_per_step
-        tokens = images * (65 + 25 * self.settings.conversations_per_image)
-        seconds = tokens / (3500 * self.settings.lanes) + self.settings.tower_steps * 0.25
-        return Estimate(items=items, kept=items, tokens=tokens, seconds=seconds, bytes=16_000_000)
+        """By preset, schedule and rows; without `tokens_per_second`, as a tiny model on a core."""
+        from genixer.training.forecast import Means, forecast, preset_of
+
+        settings = self.settings
+        sizes = [one.kept for one in inputs.get("rows", [])]
+        rows = None if None in sizes else sum(size or 0 for size in sizes)
+        preset = preset_of(settings.model, settings.preset)
+        if preset is None:
+            return Estimate(items=rows, kept=rows)
+        means = Means(
+            settings.processes, settings.parallel, settings.spoken, settings.tokens_per_second
+        )
+        if rows is None and settings.epochs:
+            return Estimate(notes=("steps follow from the rows, which are not known yet",))
+        found = forecast(settings, preset, rows or 0, means)
+        speed = settings.tokens_per_second * settings.processes or 3500 * settings.lanes
+        seconds = found.tokens / speed + settings.tower_steps * 0.25
+        return Estimate(rows, rows, found.tokens, seconds, 16_000_000, notes=found.notes)
 
 
-def _timeless(line: dict[str, Any]) -> dict[str, Any]:
-    """A log line without speeds, so that the same training writes the same bytes."""
-    return {key: value for key, value in line.items() if key != "tokens_per_second"}
+def train_job(job: Job, note: Note) -> dict[str, Any]:
+    """Do `job` as one of several processes."""
+    return TrainStage(job.settings).train(job, note)

@@ -35,6 +35,10 @@ class StepFolder:
         self.manifest = root / "manifest.json"
         self.scratch = root / ".tmp"
         """Unfinished work; whatever lies here at the start of a run is left from a crash."""
+        self.work = root / ".work"
+        """Half-done units that can go on after a crash, a folder each; gone when one is done."""
+        self.logs = root / "logs"
+        """What a step tells of its own speed; no part of its result."""
 
     def output(self, kind: str, unit: str) -> Path:
         """File of rows of one shard; `kind` is `part`, `rejected` or `quarantined`."""

@@ -192,6 +192,16 @@ class UnitWriter:
             folder.mkdir()
         return folder
 
+    def workspace(self) -> Path:
+        """Folder that outlives a crash, until this unit of work is done on the same basis."""
+        folder = self._folder.work / f"{self._unit}-{self._basis}"
+        for other in self._folder.work.glob(f"{self._unit}-*"):
+            if other != folder:
+                shutil.rmtree(other, ignore_errors=True)
+        with full_disk(folder, 0):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     def commit(
         self, first: int = 0, items: int = 0, total: int = 0, one_to_one: bool = False
     ) -> Receipt:
@@ -221,6 +231,8 @@ class UnitWriter:
             one_to_one,
         )
         self._publish(receipt)
+        for done in self._folder.work.glob(f"{self._unit}-*"):
+            shutil.rmtree(done, ignore_errors=True)
         return receipt
 
     def _publish(self, receipt: Receipt) -> None:

@@ -1,8 +1,9 @@
-"""Attention for rows of one image prefix and many conversations, at the cost of what is seen.
+"""Attention for rows of image prefixes and their conversations, at the cost of what is seen.
 
 A plain masked attention scores every pair of a row's tokens, most of which lie in different
 conversations. Here the prefix attends to itself once, all text attends to its row's prefix in one
-product, and each conversation to itself; the last two are joined by the mass of their scores.
+product, and each conversation to itself; the last two are joined by the mass of their scores. A
+row may hold several groups of a prefix and conversations: they are taken apart and brought back.
 
 Letters: B rows, T tokens, H heads, D features a head, P prefix tokens, S = T - P text tokens, M
 conversations, L tokens of the longest.
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
-__all__ = ["NAME", "Layout", "layout_of"]
+__all__ = ["NAME", "Groups", "Layout", "layout_of"]
 
 NAME = "shared_prefix"
 _BUCKETS = (12, 16, 24, 32, 64)
@@ -47,9 +48,69 @@ class Layout:
     buckets: tuple[_Bucket, ...]
     place: Tensor
 
+    def to(self, device: torch.device) -> Layout:
+        """The same on `device`."""
+        buckets = tuple(_Bucket(b.index.to(device), b.unseen.to(device)) for b in self.buckets)
+        return Layout(self.prefix, buckets, self.place.to(device))
 
-def layout_of(segment_ids: Tensor) -> Layout:
-    """Layout of `segment_ids` [B, T]: 0 the prefix, 1.. the conversations, -1 padding."""
+
+@dataclass(frozen=True)
+class Groups:
+    """Groups that are not a row each, by the length of their prefix.
+
+    `parts`: places [G, L] of each group's tokens among all B * T, and the layout of these. `place`
+    [B * T] is where a token lies among the parts' tokens; padding has place 0.
+    """
+
+    parts: tuple[tuple[Tensor, Layout], ...]
+    place: Tensor
+
+    def to(self, device: torch.device) -> Groups:
+        """The same on `device`."""
+        parts = tuple((index.to(device), layout.to(device)) for index, layout in self.parts)
+        return Groups(parts, self.place.to(device))
+
+
+def layout_of(segment_ids: Tensor, group_ids: Tensor | None = None) -> Layout | Groups:
+    """Layout of `segment_ids` [B, T]: 0 a prefix, 1.. its conversations, -1 padding.
+
+    `group_ids` [B, T] number the groups of a row from 0, -1 padding; without them a row is one.
+    """
+    prefixes = (segment_ids == 0).sum(1)
+    alone = group_ids is None or int(group_ids.max()) == 0
+    if alone and bool((prefixes == prefixes[0]).all()):
+        return _rows(segment_ids)
+    groups = torch.zeros_like(segment_ids) if group_ids is None else group_ids
+    return _groups(segment_ids, torch.where(segment_ids < 0, -1, groups))
+
+
+def _groups(segment_ids: Tensor, group_ids: Tensor) -> Groups:
+    """Layout of rows that hold several groups, or prefixes of several lengths."""
+    tokens = segment_ids.shape[1]
+    spans: dict[int, list[tuple[int, int]]] = {}
+    for b, row in enumerate(group_ids):
+        numbers, lengths = row[row >= 0].unique_consecutive(return_counts=True)
+        start = b * tokens
+        for number, length in zip(numbers.tolist(), lengths.tolist(), strict=True):
+            prefix = int(((row == number) & (segment_ids[b] == 0)).sum())
+            spans.setdefault(prefix, []).append((start, start + length))
+            start += length
+    place = torch.zeros(segment_ids.numel(), dtype=torch.long)
+    parts, before = [], 0
+    for _, many in sorted(spans.items()):
+        start, end = torch.tensor(many).T
+        offsets = torch.arange(int((end - start).max()))
+        valid = offsets < (end - start)[:, None]
+        index = torch.minimum(start[:, None] + offsets, end[:, None] - 1)
+        segments = torch.where(valid, segment_ids.flatten()[index], -1)
+        place[index[valid]] = before + torch.arange(valid.numel()).view(valid.shape)[valid]
+        parts.append((index, _rows(segments)))
+        before += index.numel()
+    return Groups(tuple(parts), place)
+
+
+def _rows(segment_ids: Tensor) -> Layout:
+    """Layout of rows that each are one group, all with prefixes of one length."""
     rows, tokens = segment_ids.shape
     prefix = int((segment_ids[0] == 0).sum())
     room = tokens - prefix
@@ -85,7 +146,7 @@ def shared_prefix_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float | None = None,
-    layout: Layout | None = None,
+    layout: Layout | Groups | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Attention [B, T, H, D] of `query`, `key`, `value` [B, H, T, D] under `layout`."""
@@ -97,13 +158,34 @@ def shared_prefix_attention(
     # Under autocast the rotation leaves query and key in float32.
     query = (query * (scaling or query.shape[-1] ** -0.5)).to(value.dtype)
     key = key.to(value.dtype)
+    if isinstance(layout, Layout):
+        return _by_row(query, key, value, layout), None
+    return _by_group(query, key, value, layout), None
+
+
+def _by_group(query: Tensor, key: Tensor, value: Tensor, layout: Groups) -> Tensor:
+    """Attention [B, T, H, D] of rows of several groups."""
+    rows, heads, tokens, size = query.shape
+    flat = [x.transpose(1, 2).reshape(rows * tokens, heads, size) for x in (query, key, value)]
+    seen = []
+    for index, inner in layout.parts:
+        chosen = index.flatten()
+        q, k, v = (
+            x.index_select(0, chosen).view(*index.shape, heads, size).transpose(1, 2) for x in flat
+        )
+        seen.append(_by_row(q, k, v, inner).reshape(-1, heads, size))
+    return torch.cat(seen).index_select(0, layout.place).view(rows, tokens, heads, size)
+
+
+def _by_row(query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:
+    """Attention [B, T, H, D] of rows of one group."""
     rows, heads, _, size = query.shape
     p = layout.prefix
     k, v = key[:, :, :p], value[:, :, :p]
-    later = torch.ones(p, p, dtype=torch.bool).triu(1)
+    later = torch.ones(p, p, dtype=torch.bool, device=query.device).triu(1)
     head, _ = _attend(query[:, :, :p], k, v, later)
     if not layout.buckets:
-        return head.transpose(1, 2), None
+        return head.transpose(1, 2)
     above, above_mass = _attend(query[:, :, p:], k, v, None)
     beside, beside_mass = _among_themselves(query, key, value, layout)
     # [B * S, H, D] and [B * S, H]: what the prefix says counts by its share of the scores' mass.
@@ -111,7 +193,7 @@ def shared_prefix_attention(
     share = (above_mass - beside_mass.view_as(above_mass)).sigmoid().to(value.dtype)[..., None]
     beside = beside.view_as(above)
     text = beside + share * (above - beside)
-    return torch.cat([head.transpose(1, 2), text], dim=1).view(rows, -1, heads, size), None
+    return torch.cat([head.transpose(1, 2), text], dim=1).view(rows, -1, heads, size)
 
 
 def _attend(

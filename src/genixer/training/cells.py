@@ -38,6 +38,10 @@ class Cells:
     ids: Tensor
     weights: Tensor
 
+    def to(self, device: torch.device) -> Cells:
+        """The same on `device`."""
+        return Cells(self.region.to(device), self.ids.to(device), self.weights.to(device))
+
     def loss(self, scores: Tensor, spread: Spread) -> Tensor:
         """Summed cross-entropy of `scores` [C, V] of the C covered cells, in order.
 

@@ -29,6 +29,10 @@ class Spread:
     ids: Tensor
     weights: Tensor
 
+    def to(self, device: torch.device) -> Spread:
+        """The same on `device`."""
+        return Spread(self.ids.to(device), self.weights.to(device))
+
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy [n] of `logits` [n, V] against `targets` [n], spread."""
         scores = logits.float().log_softmax(-1).gather(1, self.ids[targets])

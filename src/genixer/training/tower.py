@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from genixer.data import ImageRef, random_for
 from genixer.frames import box_to_frame
-from genixer.store.images import open_image
 from genixer.training.cells import Region, covered_by
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ def train_tower(
         targets = [_targets(model, ref, regions, number) for ref, regions in batch]
         name, box = (torch.stack(part) for part in zip(*targets, strict=True))
         with torch.autocast("cpu", torch.bfloat16, enabled=schedule.precision == "bf16"):
-            pixels = model.pixels([open_image(images, ref.path) for ref, _ in batch])
+            pixels = model.read_pixels(images, [ref.path for ref, _ in batch])
             scores, corners, pieces = lesson(pixels)
         covered = name > 0
         naming = _naming(scores.float(), name, covered)

@@ -1,0 +1,222 @@
+"""What a training takes: parameters, memory of each device, tokens and hours, from sizes alone.
+
+Loads no torch and no weights. Parameters are exact. Memory is what must be there: weights,
+gradients, the optimiser's moments, and what is kept between layers for the way back; a library's
+own buffers and a fragmented heap come on top, count a tenth more.
+
+Letters: D features of the decoder, V vocabulary, I width of its inner layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from genixer.models.base import Preset
+
+__all__ = ["Memory", "Parameters", "Setup", "hours", "memory", "parameters"]
+
+_GIB = 1 << 30
+
+
+class Parameters(msgspec.Struct, frozen=True):
+    """How many numbers each part of a model has.
+
+    >>> Parameters(tower=1, projector=2, embeddings=3, decoder=4).total
+    10
+    """
+
+    tower: int
+    projector: int
+    embeddings: int
+    """Of words, in and out; counted once where they are tied."""
+    decoder: int
+    fixed: int = 0
+    """Those of the projector that are written out and never learned."""
+
+    @property
+    def total(self) -> int:
+        """Of the whole model."""
+        return self.tower + self.projector + self.embeddings + self.decoder + self.fixed
+
+
+class Setup(msgspec.Struct, frozen=True):
+    """How a model is trained, as far as memory goes."""
+
+    trainable: Literal["full", "projector", "lora"] = "full"
+    lora_rank: int = 128
+    lora_also: tuple[str, ...] = ()
+    """Of `projector` and `embeddings`, what is trained in full beside adapters."""
+    tower: bool = False
+    """Whether the tower learns too."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    parallel: Literal["none", "ddp", "fsdp", "zero2", "zero3"] = "none"
+    world: int = 1
+    """Devices."""
+    rows: int = 1
+    """Rows on a device at once."""
+    tokens: int = 2048
+    """Tokens of a row."""
+    checkpointing: bool = False
+    """Whether layers are computed again on the way back."""
+    answers: float = 0.25
+    """Share of the tokens that are answers: only these are weighed against the vocabulary."""
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """Bytes on each device."""
+
+    weights: int
+    gradients: int
+    optimiser: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        """All four."""
+        return self.weights + self.gradients + self.optimiser + self.activations
+
+    def __str__(self) -> str:
+        parts = zip(self.__struct_fields__, msgspec.structs.astuple(self), strict=True)
+        said = ", ".join(f"{name} {size / _GIB:.1f}" for name, size in parts)
+        return f"{self.total / _GIB:.1f} GiB ({said})"
+
+
+def parameters(preset: Preset, words: int | None = None) -> Parameters:
+    """Parameters of a model of `preset` whose tokenizer has `words` tokens; its own by default.
+
+    >>> from genixer.models.base import load_preset
+    >>> round(parameters(load_preset("llava_1_5_7b")).total / 1e9, 2)
+    7.06
+    """
+    text, vision = _Decoder(preset.text), preset.vision
+    seen = int(vision["hidden_size"])
+    words = preset.vocabulary if words is None else words
+    first, second = _linear(seen, text.width), _linear(text.width, text.width)
+    linear = preset.projector == "linear"
+    return Parameters(
+        tower=_clip(vision) if preset.tower == "clip" else _conv(vision),
+        projector=first if linear else first + second,
+        embeddings=words * text.width * (1 if text.tied else 2),
+        decoder=text.layers * (text.linears + 2 * text.width) + text.width,
+        fixed=second if linear else 0,
+    )
+
+
+def memory(preset: Preset, setup: Setup, words: int | None = None) -> Memory:
+    """What each device must hold at the fullest moment of a step.
+
+    Weights that learn are kept in 32 bits with two moments each, whatever the `precision`; with
+    DeepSpeed (`zero2`, `zero3`) 16-bit copies of weights and gradients stand beside them. Weights
+    that do not learn take the precision's bits.
+    """
+    found = parameters(preset, words)
+    moving = _moving(preset, found, setup)
+    still = found.total + _adapters(preset, setup) - moving
+    half = setup.precision != "fp32"
+    deepspeed = setup.parallel.startswith("zero")
+    master = moving * 4 if deepspeed and half else 0
+    weights = moving * (2 if master else 4) + still * (2 if half else 4)
+    gradients = moving * (2 if master else 4)
+    optimiser = moving * 8 + master
+    whole = setup.world
+    if setup.parallel in ("zero3", "fsdp"):
+        weights //= whole
+    if setup.parallel in ("zero2", "zero3", "fsdp"):
+        gradients, optimiser = gradients // whole, optimiser // whole
+    return Memory(weights, gradients, optimiser, _activations(preset, setup, words))
+
+
+def hours(tokens: int, tokens_per_second: float, world: int) -> float:
+    """Hours for `tokens` at so many a second on each of `world` devices.
+
+    >>> hours(7_200_000, 1000, 2)
+    1.0
+    """
+    return tokens / (tokens_per_second * world) / 3600
+
+
+def _moving(preset: Preset, found: Parameters, setup: Setup) -> int:
+    tower = found.tower if setup.tower else 0
+    if setup.trainable == "projector":
+        return found.projector + tower
+    if setup.trainable == "lora":
+        also = {"projector": found.projector, "embeddings": found.embeddings}
+        return _adapters(preset, setup) + sum(also[name] for name in setup.lora_also) + tower
+    return found.projector + found.embeddings + found.decoder + tower
+
+
+def _adapters(preset: Preset, setup: Setup) -> int:
+    """Two thin matrices beside each linear layer of the decoder."""
+    if setup.trainable != "lora":
+        return 0
+    text = _Decoder(preset.text)
+    sides = (
+        2 * (text.width + text.width)
+        + 2 * (text.width + text.shared)
+        + 3 * (text.width + text.inner)
+    )
+    return setup.lora_rank * sides * text.layers
+
+
+def _activations(preset: Preset, setup: Setup, words: int | None) -> int:
+    """What is kept between layers, and what one layer and the vocabulary need at their fullest."""
+    text = _Decoder(preset.text)
+    size = 4 if setup.precision == "fp32" else 2
+    tokens = setup.rows * setup.tokens
+    # Inputs of both norms and of the projections, queries, keys and values, what is attended,
+    # gate, up, their product; scores are never kept whole (fused attention).
+    layer = tokens * size * (6 * text.width + 2 * text.shared + 4 * text.inner)
+    between = tokens * size * text.width
+    kept = text.layers * between + layer if setup.checkpointing else text.layers * layer
+    vocabulary = preset.vocabulary if words is None else words
+    # Scores, their softmax and its gradient, in 32 bits.
+    return kept + int(tokens * setup.answers) * vocabulary * 4 * 3
+
+
+class _Decoder:
+    """Sizes of the decoder, from the words of its config."""
+
+    def __init__(self, text: Mapping[str, Any]) -> None:
+        self.width, self.inner = int(text["hidden_size"]), int(text["intermediate_size"])
+        self.layers, heads = int(text["num_hidden_layers"]), int(text["num_attention_heads"])
+        keys = int(text.get("num_key_value_heads", heads))
+        self.shared = self.width // heads * keys
+        """Features of all key heads, which several query heads may share."""
+        self.tied = bool(text.get("tie_word_embeddings", False))
+
+    @property
+    def linears(self) -> int:
+        """Numbers in the matrices of a layer."""
+        attention = 2 * self.width * self.width + 2 * self.width * self.shared
+        return attention + 3 * self.width * self.inner
+
+
+def _linear(width_in: int, width_out: int) -> int:
+    return width_in * width_out + width_out
+
+
+def _clip(vision: Mapping[str, Any]) -> int:
+    """Numbers in the stock CLIP tower, without the projection that LLaVA leaves out."""
+    width, inner = int(vision["hidden_size"]), int(vision["intermediate_size"])
+    patch = int(vision["patch_size"])
+    places = (int(vision["image_size"]) // patch) ** 2 + 1
+    embeddings = width + 3 * patch * patch * width + places * width
+    layer = 4 * _linear(width, width) + _linear(width, inner) + _linear(inner, width) + 4 * width
+    return embeddings + int(vision["num_hidden_layers"]) * layer + 4 * width
+
+
+def _conv(vision: Mapping[str, Any]) -> int:
+    """Numbers in our own small tower (`models.tower`)."""
+    widths, features = [int(width) for width in vision["widths"]], int(vision["hidden_size"])
+    found, before = 0, 3
+    for scale, width in enumerate(widths):
+        found += 9 * before * width + 2 * width
+        found += 2 * (9 * width * width + 2 * width) if scale else 0
+        before = width
+    side = int(vision["image_size"]) >> len(widths)
+    cells = side * side
+    mixed = 2 * before + _linear(before, 2 * features) + _linear(2 * features, features)
+    return found + cells * (before + features) + mixed + 2 * features
