@@ -25,6 +25,11 @@ BACKENDS = Registry(
             "the model in this process, batched, through the transformers library",
             capability="generate, choose, logprobs, reproducible",
         ),
+        "vlm": Entry(
+            f"{_HERE}.vlm:VlmBackend",
+            "any image-text model of transformers from a folder: Qwen-VL, SmolVLM, PaliGemma ..",
+            capability="generate, choose, logprobs, reproducible",
+        ),
     },
 )
 
