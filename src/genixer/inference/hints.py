@@ -22,8 +22,8 @@ Hint = Literal["none", "pairs", "json"]
 _FORMS = {
     "pairs": "Write it on one line, as `Question: ... Answer: ...`; every further question gets a "
     "line of its own. Write nothing else.",
-    "json": 'Reply with JSON alone: {"question": "...", "answer": "..."}; several of them in a list. '
-    "Keep every value on one line.",
+    "json": 'Reply with JSON alone: {"question": "...", "answer": "..."}; several of them in a '
+    "list. Keep every value on one line.",
 }
 _EXAMPLE = Box(0.25, 0.5, 0.75, 1.0)
 

@@ -1,7 +1,7 @@
 """How a model spells a box, against the brackets in which every task's text has it.
 
-A task writes `[x0,y0,x1,y1]` whatever the model; a preset names the model's own spelling. The change
-is one of signs alone: numbers, frame and decimals stay as they are.
+A task writes `[x0,y0,x1,y1]` whatever the model; a preset names the model's own spelling. The
+change is one of signs alone: numbers, frame and decimals stay as they are.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ BoxSpelling = Literal["brackets", "spaced_brackets", "box_marks", "location_toke
 """
 
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
+_PAIR = rf"\(({_NUMBER}), ?({_NUMBER})\)"
 _FOUR = rf"{_NUMBER}(?:,{_NUMBER}){{3}}"
 _BOXES = re.compile(rf"\[{_FOUR}(?:;{_FOUR})*\]")
 _TOUCHING = re.compile(rf"\[{_FOUR}(?:;{_FOUR})*\]\[{_FOUR}[];]")
@@ -40,7 +41,7 @@ _SPELLINGS = {
     ),
     "box_marks": _Spelling(
         "<|box_start|>({0},{1}),({2},{3})<|box_end|>",
-        rf"<\|box_start\|>\(({_NUMBER}), ?({_NUMBER})\), ?\(({_NUMBER}), ?({_NUMBER})\)<\|box_end\|>",
+        rf"<\|box_start\|>{_PAIR}, ?{_PAIR}<\|box_end\|>",
         r"<\|box_(?:start|end)\|>",
     ),
     "location_tokens": _Spelling(

@@ -69,8 +69,8 @@ class Chat:
         )
         if text.count(self.image_token) != int(image):
             raise ConfigError(
-                f"the chat template shows {text.count(self.image_token)} images as "
-                f"{self.image_token} where there is {int(image)}; name a preset with a chat_template"
+                f"the chat template writes {self.image_token} {text.count(self.image_token)} times "
+                f"for {int(image)} image; name a preset with a chat_template"
             )
         return text
 
@@ -117,7 +117,7 @@ class Chat:
     def _answers(
         self, whole: str, messages: Sequence[Message], image: bool
     ) -> Iterator[tuple[int, int] | None]:
-        """Where each answer stands in `whole`, its end mark included; None where that is unclear."""
+        """Where each answer stands in `whole`, end mark included; None where that is unclear."""
         for place, message in enumerate(messages):
             if message.role != "assistant":
                 continue

@@ -74,6 +74,7 @@ class LoadedVlm:
         if not template:
             raise ConfigError(f"{folder} has no chat template; name a preset that has one")
         self.chat = Chat(self.tokenizer, template, processor.image_token, self.end_ids, preset.end)
+        self._image_tokens: dict[tuple[int, int], int | None] = {}
         text = model.config.get_text_config()
         self.most_tokens: int = text.max_position_embeddings
 
@@ -108,6 +109,18 @@ class LoadedVlm:
         unused = {*self.processor.unused_input_names, "rows", "cols"}
         tensors = {name: value for name, value in features.items() if name not in unused}
         return Seen(ids, {k: v for k, v in tensors.items() if isinstance(v, Tensor)})
+
+    def image_tokens(self, width: int, height: int) -> int | None:
+        """How many tokens stand for an image of that size; None where it is not taken."""
+        from PIL import Image as Pillow
+
+        size = (width, height)
+        if size not in self._image_tokens:
+            try:
+                self._image_tokens[size] = len(self.look(Pillow.new("RGB", size)).ids)
+            except ValueError:
+                self._image_tokens[size] = None
+        return self._image_tokens[size]
 
     def insert(self, ids: Sequence[int], seen: Seen) -> list[int]:
         """`ids` with the image's own tokens in place of its mark."""

@@ -35,7 +35,7 @@ def load_model(folder: Path, dtype: str, device: str) -> Any:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         # The folder is on disk and nothing else is looked at: there is no revision to pin.
-        model = AutoModelForImageTextToText.from_pretrained(  # nosec B615
+        model: Any = AutoModelForImageTextToText.from_pretrained(  # nosec B615
             folder,
             local_files_only=True,
             trust_remote_code=False,
@@ -54,7 +54,9 @@ def load_processor(folder: Path, model_type: str) -> Any:
     """
     import transformers
     from transformers import AutoImageProcessor, AutoTokenizer
-    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
+    from transformers.models.auto.processing_auto import (  # type: ignore[attr-defined]
+        PROCESSOR_MAPPING_NAMES,
+    )
 
     name = PROCESSOR_MAPPING_NAMES.get(model_type) or ""
     kind: Any = getattr(transformers, _STAND_INS.get(name, name), None)

@@ -58,7 +58,7 @@ class VlmPreset(BaseModel):
 
         Raises `ConfigError` where image processor and frame do not go together.
         """
-        size = getattr(image_processor, "size", None)
+        size: Any = getattr(image_processor, "size", None)
         by_area = hasattr(image_processor, "merge_size") and hasattr(size, "longest_edge")
         if not by_area:
             if most_px is not None or self.frame.startswith("resized_"):
