@@ -78,6 +78,12 @@ def test_choices_are_those_of_one_row_at_a_time(model: LoadedVlm, images: Path) 
             assert count == len(ids)
 
 
+def test_the_picture_counts(model: LoadedVlm, images: Path) -> None:
+    found = VlmBackend.of(model).choose(asked("Well?", "Well?", "Well?"), ["Yes"], images)
+    weights = [one.logprobs[0] for one in found]
+    assert len({round(weight, 4) for weight in weights}) == 3
+
+
 def test_single_tokens_weigh_the_same_alone_and_beside_longer_options(
     model: LoadedVlm, images: Path
 ) -> None:

@@ -147,14 +147,17 @@ class VlmBackend:
 
     def _prompt(self, request: Request, hint: Hint) -> list[int] | None:
         """Tokens of what is asked, the image one of them; None where it cannot be said."""
-        told = hint_for(request.task, hint, self.loaded.preset, request.image)
-        messages = [Message("user", "\n".join(part for part in (request.prompt, told) if part))]
+        messages = [Message("user", request.prompt)]
         if self.loaded.chat.fault(messages):
             return None
         try:
-            return self.loaded.chat.prompt_ids(self.loaded.spell(messages))
+            (asked,) = self.loaded.spell(messages)
         except CannotEncodeError:
             return None
+        # The hint shows a box as the model spells it: it is not spelled again.
+        told = hint_for(request.task, hint, self.loaded.preset, request.image)
+        words = "\n".join(part for part in (asked.text, told) if part)
+        return self.loaded.chat.prompt_ids([Message("user", words)])
 
     def _batches(self, asked: Sequence[_Asked]) -> list[Sequence[_Asked]]:
         size = self.settings.batch
