@@ -12,11 +12,14 @@ from PIL import Image
 from tiny_vlms import FAMILIES, PRESETS
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 
-from genixer.data import Message
+from genixer.data import Box, Message
 from genixer.errors import ConfigError
+from genixer.frames import box_to_frame
+from genixer.models.box_text import write_boxes
 from genixer.models.chat import Chat
 from genixer.models.vlm import LoadedVlm, load_vlm
 from genixer.models.vlm_preset import load_vlm_preset, vlm_presets
+from genixer.tasks.brackets import write_box
 
 
 @pytest.fixture(scope="module", params=sorted(FAMILIES))
@@ -209,9 +212,6 @@ def test_most_px_bounds_image_and_frame_together(qwen: Path) -> None:
     assert len(seen.ids) <= 8
     _, rows, columns = seen.features["image_grid_thw"][0].tolist()
     canvas = model.canvas(640, 480)
-    from genixer.data import Box
-    from genixer.frames import box_to_frame
-
     whole = box_to_frame(Box(0, 0, 1, 1), canvas.frame, canvas.width, canvas.height)
     assert whole == (0.0, 0.0, columns * 14, rows * 14)
 
@@ -272,3 +272,12 @@ def test_half_precision_is_a_setting(qwen: Path) -> None:
     assert model.model.dtype == tensors["pixel_values"].dtype == torch.bfloat16
     with torch.inference_mode():
         assert model.model(**tensors).logits.isfinite().all()
+
+
+def test_the_table_in_the_documents_is_what_the_presets_do() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "vlms.md").read_text(encoding="utf-8")
+    for name, preset in vlm_presets().items():
+        (line,) = (one for one in page.splitlines() if one.startswith(f"| `{name}`"))
+        box = write_box([Box(0.12, 0.04, 0.30, 0.08)], preset.canvas(640, 480))
+        assert write_boxes(box, preset.boxes) in line.replace("\\|", "|")
+        assert preset.frame in line
