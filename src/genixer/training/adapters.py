@@ -58,7 +58,7 @@ def add_adapters(lesson: Lesson[Any], schedule: Schedule, seed: int) -> PeftMode
         # peft asks transformers by a name that is going.
         warnings.filterwarnings("ignore", ".*gradient_checkpointing", FutureWarning)
         torch.manual_seed(seed)
-        found: PeftModel = get_peft_model(network, config)  # type: ignore[arg-type, assignment]
+        found: PeftModel = get_peft_model(network, config)
     for name, parameter in network.named_parameters():
         if _COPY in name and name.replace(_COPY, "") in frozen:
             parameter.requires_grad_(False)
@@ -72,7 +72,7 @@ def _whole(part: nn.Module) -> list[nn.Module]:
 
 def merge(adapted: PeftModel) -> nn.Module:
     """The network with its adapters added to its weights."""
-    merged: nn.Module = adapted.merge_and_unload()  # type: ignore[operator]
+    merged: nn.Module = adapted.merge_and_unload()
     return merged
 
 

@@ -169,9 +169,9 @@ def load_tensors(
             else:
                 target = parameters[name] if kind == "weight" else buffers[name]
                 local(target).copy_(value)
-    for (number, place), values in memory.items():
-        parameter = _parameters(optimisers[number])[place]
-        state = optimisers[number].state[parameter]
+    for (which, index), values in memory.items():
+        parameter = _parameters(optimisers[which])[index]
+        state = optimisers[which].state[parameter]
         for name, value in values.items():
             state[name] = _like(parameter, value)
 

@@ -161,7 +161,7 @@ class Gradients:
         if count == 1:
             with self._chance(step, number):
                 total, part = self._forward(rows, live)
-                total.backward()  # type: ignore[no-untyped-call]
+                total.backward()
             return [part]
         # Two threads that each run half a batch finish sooner than one run that two threads share,
         # because little of a small model's work can be shared. Added in a fixed order.

@@ -60,13 +60,15 @@ def _start(rank: int, processes: int, threads: int, folder: Path) -> Child:
 
 def _listen(children: list[Child], note: Note) -> Any:
     """Until every child has answered; gives the first one's answer."""
-    busy = {child.connection: rank for rank, child in enumerate(children)}
+    busy = {rank: child.connection for rank, child in enumerate(children)}
     answer = None
     while busy:
-        for connection in wait(list(busy)):
-            rank = busy[connection]  # type: ignore[index]
+        ready = wait(list(busy.values()))
+        for rank, connection in list(busy.items()):
+            if connection not in ready:
+                continue
             try:
-                kind, what = connection.recv()  # type: ignore[union-attr]
+                kind, what = connection.recv()
             except (EOFError, OSError) as error:
                 cause = children[rank].cause_of_death()
                 raise IncompleteError(f"process {rank} of {len(children)}: {cause}") from error
@@ -75,7 +77,7 @@ def _listen(children: list[Child], note: Note) -> Any:
             elif kind == "failure":
                 raise _error(*what)
             else:
-                del busy[connection]  # type: ignore[arg-type]
+                del busy[rank]
                 answer = what if rank == 0 else answer
     return answer
 

@@ -65,18 +65,16 @@ def _open(name: str, folder: Path, step: str) -> Any:
     """One of accelerate's trackers, for use by this process alone."""
     from accelerate import PartialState, tracking
 
-    PartialState()
-    kinds = {
-        "tensorboard": ("tensorboard", tracking.TensorBoardTracker, {"logging_dir": folder}),
-        "wandb": ("wandb", tracking.WandBTracker, {"mode": "offline", "dir": str(folder)}),
-        "trackio": ("trackio", tracking.TrackioTracker, {}),
+    PartialState()  # the trackers ask it which process they are in
+    kinds: dict[str, tuple[Any, dict[str, Any]]] = {
+        "tensorboard": (tracking.TensorBoardTracker, {"logging_dir": folder}),
+        "wandb": (tracking.WandBTracker, {"mode": "offline", "dir": str(folder)}),
+        "trackio": (tracking.TrackioTracker, {}),
     }
-    package, kind, settings = kinds[name]
+    kind, settings = kinds[name]
     try:
         tracker = kind(step, **settings)
         tracker.start()
     except ImportError as error:
-        raise ConfigError(
-            f"track: {name} needs the package {package}: pip install {package}"
-        ) from error
+        raise ConfigError(f"track: {name} is not installed: pip install {name}") from error
     return tracker
