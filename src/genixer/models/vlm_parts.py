@@ -27,10 +27,10 @@ def load_model(folder: Path, dtype: str, device: str) -> Any:
     Raises `ConfigError` where the library cannot make one of its files.
     """
     from transformers import AutoModelForImageTextToText
+    from transformers.utils import logging
 
-    from genixer.models.llava import quiet
-
-    quiet()
+    # Progress is the executor's to show.
+    logging.disable_progress_bar()
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:

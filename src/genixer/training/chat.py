@@ -75,15 +75,15 @@ def encode_chat(row: SftRow, model: LoadedVlm, max_tokens: int = 0) -> Conversat
     reason = chat.fault(row.messages)
     if reason:
         return reason
+    places = 1 if row.image is None else model.image_tokens(row.image.width, row.image.height)
+    if places is None:
+        return "image_refused"
     try:
-        spoken = chat.spoken(model.spell(row.messages))
+        spoken = chat.spoken(model.spell(row.messages), image=row.image is not None)
     except CannotEncodeError as error:
         return error.reason
     if isinstance(spoken, str):
         return spoken
-    places = model.image_tokens(row.image.width, row.image.height)
-    if places is None:
-        return "image_refused"
     if len(spoken.ids) - 1 + places > min(max_tokens or model.most_tokens, model.most_tokens):
         return "too_long"
     key = f"{row.purpose}/{row.task}/{row.kind}".rstrip("/")
