@@ -3,6 +3,7 @@
 import base64
 import io
 import random
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from genixer.report.statistics import JudgeTally, precision_rows
 from genixer.stages import STAGES
 
 PLUGINS = Path(__file__).parent / "plugins"
+# Makers of small models, for tests in several folders.
+sys.path.append(str(Path(__file__).parent / "fixtures" / "models"))
 
 # A busy machine is slow to build hypothesis's tables of characters; the code is not to blame.
 settings.register_profile(

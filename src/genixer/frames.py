@@ -6,8 +6,13 @@ declared by a config or a preset, never guessed from the size of the numbers.
 
 from __future__ import annotations
 
+import math
+import re
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import Annotated, TypeAlias
+
+import msgspec
+from pydantic import Field
 
 from genixer.data import Box, Point
 from genixer.errors import ConfigError, FrameError
@@ -19,11 +24,11 @@ __all__ = [
     "box_from_frame",
     "box_to_frame",
     "check_frame",
+    "describe_frame",
     "point_from_frame",
     "point_to_frame",
+    "resized_size",
 ]
-
-Frame = Literal["unit", "pixel", "padded_square", "per_999", "per_1000", "loc_1024"]
 
 FRAMES: dict[str, str] = {
     "unit": "fraction of the un-padded image, in [0, 1] (Genixer's generator)",
@@ -33,18 +38,74 @@ FRAMES: dict[str, str] = {
     "per_1000": "integers 0 to 1000 of the un-padded image (Qwen2-VL, Qwen3-VL)",
     "loc_1024": "integers 0 to 1023 of the un-padded image (PaliGemma location tokens)",
 }
+RESIZED = "resized_F_MIN_MAX"
+"""How frames of pixels after a model's own resizing are named, e.g. `resized_28_3136_12845056`."""
+_RESIZED = r"resized_([1-9][0-9]*)_([1-9][0-9]*)_([1-9][0-9]*)"
+_PATTERN = rf"^(?:{'|'.join(FRAMES)}|{_RESIZED.replace('(', '(?:')})$"
+
+Frame: TypeAlias = Annotated[str, msgspec.Meta(pattern=_PATTERN), Field(pattern=_PATTERN)]
+"""Name of a frame: one of `FRAMES`, or one of the form `RESIZED`."""
+
 _SCALE = {"unit": 1.0, "per_999": 999.0, "per_1000": 1000.0, "loc_1024": 1023.0}
 
 
 def check_frame(name: str) -> Frame:
     """The frame called `name`; raises `ConfigError` with the list for any other word.
 
-    >>> check_frame("unit")
-    'unit'
+    >>> check_frame("unit"), check_frame("resized_28_3136_12845056")
+    ('unit', 'resized_28_3136_12845056')
     """
-    if name not in get_args(Frame):
-        raise ConfigError(f"no frame is called {name!r}; known: {', '.join(FRAMES)}")
-    return name  # type: ignore[return-value]
+    if not re.match(_PATTERN, name):
+        raise ConfigError(f"no frame is called {name!r}; known: {', '.join(FRAMES)}, {RESIZED}")
+    return name
+
+
+def describe_frame(frame: Frame) -> str:
+    """What the numbers of `frame` mean, in words.
+
+    >>> describe_frame("resized_28_3136_12845056")
+    'pixels of the image resized to multiples of 28 px, 3136 to 12845056 px in all (Qwen2.5-VL)'
+    """
+    if frame in FRAMES:
+        return FRAMES[frame]
+    factor, least, most = _resizing(frame)
+    return (
+        f"pixels of the image resized to multiples of {factor} px, "
+        f"{least} to {most} px in all (Qwen2.5-VL)"
+    )
+
+
+def resized_size(
+    width: int, height: int, factor: int, least_px: int, most_px: int
+) -> tuple[int, int]:
+    """Size in px that Qwen2-VL and its kin give an image of `width` x `height` px.
+
+    Both sides are multiples of `factor`, at least one of it; their product is about that of the
+    image, brought between `least_px` and `most_px`.
+
+    >>> resized_size(640, 480, 28, 3136, 12845056), resized_size(640, 480, 28, 3136, 100352)
+    ((644, 476), (364, 252))
+    """
+    # round() goes to the even neighbour from the middle, as the original does.
+    across, down = round(width / factor) * factor, round(height / factor) * factor
+    if across * down > most_px:
+        shrink = math.sqrt(width * height / most_px)
+        across = max(factor, math.floor(width / shrink / factor) * factor)
+        down = max(factor, math.floor(height / shrink / factor) * factor)
+    elif across * down < least_px:
+        grow = math.sqrt(least_px / (width * height))
+        across = math.ceil(width * grow / factor) * factor
+        down = math.ceil(height * grow / factor) * factor
+    return across, down
+
+
+@lru_cache(maxsize=64)
+def _resizing(frame: Frame) -> tuple[int, int, int]:
+    """Factor, least and most pixels of a `resized_...` frame."""
+    match = re.fullmatch(_RESIZED, frame)
+    if match is None:
+        raise ConfigError(f"no frame is called {frame!r}; known: {', '.join(FRAMES)}, {RESIZED}")
+    return int(match[1]), int(match[2]), int(match[3])
 
 
 @lru_cache(maxsize=4096)
@@ -63,6 +124,9 @@ def axes(frame: Frame, width: int, height: int) -> tuple[tuple[float, float], tu
             height / side,
             (side - height) // 2 / side,
         )
+    if frame not in _SCALE:
+        across, down = resized_size(width, height, *_resizing(frame))
+        return (float(across), 0.0), (float(down), 0.0)
     scale = _SCALE[frame]
     return (scale, 0.0), (scale, 0.0)
 

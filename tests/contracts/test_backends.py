@@ -28,16 +28,40 @@ def _small_llava(folder: Path) -> str:
     return str(folder)
 
 
+def _saved_vlm(family: str) -> Callable[[Path], str]:
+    def make(folder: Path) -> str:
+        from tiny_vlms import FAMILIES, PRESETS
+
+        from genixer.models.vlm import load_vlm
+
+        FAMILIES[family](folder / "theirs")
+        load_vlm(str(folder / "theirs"), PRESETS[family]).save(folder / "ours")
+        return str(folder / "ours")
+
+    return make
+
+
 MODELS: dict[str, Callable[[Path], str]] = {
     "scripted": lambda folder: "any",
     "transformers": _small_llava,
+    "vlm": _saved_vlm("qwen2_5_vl"),
+    "vlm of qwen2_vl": _saved_vlm("qwen2_vl"),
+    "vlm of qwen3_vl": _saved_vlm("qwen3_vl"),
+    "vlm of smolvlm": _saved_vlm("smolvlm"),
+    "vlm of paligemma": _saved_vlm("paligemma"),
+    "vlm of llava": _saved_vlm("llava"),
 }
-"""How to come by a model for each backend, given an empty folder."""
+"""How to come by a model for each backend, given an empty folder; ` of ..` for one more of it."""
 
 
-@pytest.fixture(scope="module", params=sorted(BACKENDS))
+def test_every_backend_is_tested() -> None:
+    assert set(BACKENDS) <= set(MODELS)
+
+
+@pytest.fixture(scope="module", params=sorted({*BACKENDS, *MODELS}))
 def backend(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Backend:
-    return load_backend(request.param, MODELS[request.param](tmp_path_factory.mktemp("model")))
+    name = request.param.partition(" of ")[0]
+    return load_backend(name, MODELS[request.param](tmp_path_factory.mktemp("model")))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from genixer.data import Box
 from genixer.doctor.findings import Finding
-from genixer.frames import FRAMES, Frame, box_to_frame, check_frame
+from genixer.frames import FRAMES, Frame, box_to_frame, describe_frame
 from genixer.tasks.base import Canvas
 from genixer.tasks.grammar import UnreadableError, read_turn
 
@@ -66,12 +66,15 @@ def box_fault(bracket: str, canvas: Canvas) -> tuple[str, str] | None:
     except UnreadableError as error:
         boxes = numbers_in(bracket) or []
         if any(_contradicts(four, canvas) for four in boxes):
-            return "frame_contradicted", f"{bracket} in {canvas.frame}: {FRAMES[canvas.frame]}"
+            return (
+                "frame_contradicted",
+                f"{bracket} in {canvas.frame}: {describe_frame(canvas.frame)}",
+            )
         name = next((one for one in ("inverted", "outside") if error.reason.endswith(one)), "")
         return f"box_{name}" if name else "bad_box", error.detail or bracket
     boxes = numbers_in(bracket) or []
     if canvas.decimals and any(_contradicts(four, canvas) for four in boxes):
-        return "frame_contradicted", f"{bracket} in {canvas.frame}: {FRAMES[canvas.frame]}"
+        return "frame_contradicted", f"{bracket} in {canvas.frame}: {describe_frame(canvas.frame)}"
     return None
 
 
@@ -109,7 +112,7 @@ class FrameTally:
         """No box was seen."""
         self._declared = declared
         self._all = 0
-        self._fit: dict[Frame, int] = {check_frame(name): 0 for name in FRAMES}
+        self._fit: dict[Frame, int] = dict.fromkeys((*FRAMES, declared), 0)
         self._reach: dict[Frame, float] = dict.fromkeys(self._fit, 0.0)
         self._apart: dict[Frame, int] = dict.fromkeys(self._fit, 0)
 
@@ -162,7 +165,7 @@ class _Region(NamedTuple):
 @lru_cache(maxsize=4096)
 def _regions(declared: Frame, width: int, height: int) -> tuple[_Region, ...]:
     found = []
-    for frame in map(check_frame, FRAMES):
+    for frame in dict.fromkeys((*FRAMES, declared)):
         low_x, low_y, high_x, high_y = region = edges(frame, width, height)
         slack_x, slack_y = (high_x - low_x) * 0.005, (high_y - low_y) * 0.005
         allowed = (low_x - slack_x, low_y - slack_y, high_x + slack_x, high_y + slack_y)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 from genixer.inference.base import Backend
 from genixer.registry import Entry, Registry
 
-__all__ = ["BACKENDS", "load_backend"]
+__all__ = ["BACKENDS", "load_backend", "named_files"]
 
 _HERE = "genixer.inference"
 
@@ -23,6 +24,11 @@ BACKENDS = Registry(
         "transformers": Entry(
             f"{_HERE}.transformers:TransformersBackend",
             "the model in this process, batched, through the transformers library",
+            capability="generate, choose, logprobs, reproducible",
+        ),
+        "vlm": Entry(
+            f"{_HERE}.vlm:VlmBackend",
+            "any image-text model of transformers from a folder: Qwen-VL, SmolVLM, PaliGemma ..",
             capability="generate, choose, logprobs, reproducible",
         ),
     },
@@ -42,3 +48,13 @@ def load_backend(
     """
     checked = BACKENDS.settings(name, settings or {})
     return cast("Backend", BACKENDS.load(name)(model, threads, checked))
+
+
+def named_files(settings: Mapping[str, Any]) -> list[Path]:
+    """Files that a backend's settings name, such as a preset: a step depends on what they hold.
+
+    >>> named_files({"preset": "qwen2_vl", "batch": 8})
+    []
+    """
+    texts = (value for value in settings.values() if isinstance(value, str))
+    return [Path(text) for text in texts if Path(text).is_file()]

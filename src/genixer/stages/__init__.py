@@ -22,6 +22,10 @@ STAGES = Registry(
             "step 2: samples to training text, two-level instructions",
         ),
         "train": Entry(f"{_HERE}.train:TrainStage", "step 3: training text to weights"),
+        "train_vlm": Entry(
+            f"{_HERE}.train_vlm:TrainVlmStage",
+            "step 3 for image-text models of transformers: training text to weights",
+        ),
         "train_clip": Entry(
             f"{_HERE}.train_clip:TrainClipStage", "regions and names to a small image-text model"
         ),

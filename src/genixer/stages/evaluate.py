@@ -14,7 +14,7 @@ from genixer.data import Quarantined, Request, Sampling, encode_row
 from genixer.errors import CannotEncodeError, ConfigError
 from genixer.evaluation import BENCHMARKS
 from genixer.evaluation.base import Benchmark, Item, KindScore, Prediction, ScoreFile, by_kind
-from genixer.inference import load_backend
+from genixer.inference import load_backend, named_files
 from genixer.inference.base import Backend
 from genixer.models.base import model_files
 from genixer.sources import SOURCES
@@ -152,7 +152,8 @@ class EvaluateStage(Stage):
         """Annotation files and weights that no step of the run makes."""
         sources = (one.build(Path(), one.model_extra or {})[1] for one in self.settings.benchmarks)
         files = (file for source in sources for file in source.files())
-        weights = model_files(self.settings.model)
+        settings = self.settings
+        weights = [*model_files(settings.model), *named_files(settings.backend_settings)]
         return [*weights, *(file for file in files if not str(file).startswith("@"))]
 
     def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:

@@ -15,6 +15,7 @@ from genixer.data import Sample
 from genixer.errors import ConfigError
 from genixer.filters import FILTERS
 from genixer.filters.base import Filter
+from genixer.inference import named_files
 from genixer.models.base import model_files
 from genixer.stages.base import Estimate, RowWriter, Stage, StageSettings, Step
 
@@ -71,6 +72,8 @@ class FilterStage(Stage):
         """Files of the models, and indexes, that are not made by this run."""
         named = [one["model"] for one in self.settings.filters if isinstance(one.get("model"), str)]
         files = [path for name in named for path in model_files(name)]
+        for one in self.settings.filters:
+            files += named_files(one.get("backend_settings", {}))
         return files + [Path(str(one["index"])) for one in self.settings.filters if "index" in one]
 
     def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:

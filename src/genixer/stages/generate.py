@@ -25,7 +25,7 @@ from genixer.data import (
     random_for,
 )
 from genixer.errors import ConfigError, near
-from genixer.inference import load_backend
+from genixer.inference import load_backend, named_files
 from genixer.models.base import shipped_models, weights_folder
 from genixer.sources.unlabelled import find_pools, image_paths, pool_images
 from genixer.stages.base import Estimate, FileWriter, RowWriter, Stage, StageSettings, Step
@@ -164,7 +164,7 @@ class GenerateStage(Stage):
             paths = [pool.path for pool in find_pools(named)] or [named]
         if settings.model in shipped_models() or Path(settings.model).is_dir():
             paths.append(weights_folder(settings.model))
-        return paths
+        return [*paths, *named_files(settings.backend_settings)]
 
     def prepare(self, step: Step, out: FileWriter) -> None:
         """Write the names of the images in order; the shards that need them open them."""

@@ -63,7 +63,10 @@ class InstructSettings(StageSettings):
     ] = Field(("generator",), min_length=1)
     """One or several of `generator` (ask and answer), `student` (answer), `judge` (Yes or No)."""
     frame: Frame = "unit"
-    """Coordinate frame of the text; must be the one of the model that is trained."""
+    """Coordinate frame of the text; must be the one of the model that is trained.
+
+    `unit`, `pixel`, `padded_square`, `per_999`, `per_1000`, `loc_1024`, or `resized_F_MIN_MAX`.
+    """
     decimals: int = Field(3, ge=0, le=6)
     """Decimals of a coordinate in the text."""
     general_only: dict[str, Share] = Field(default_factory=dict)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from genixer.models.llava import LoadedModel
     from genixer.training.cells import Region
 
-__all__ = ["Order", "order_of"]
+__all__ = ["Order", "drawn", "order_of"]
 
 ByImage = Mapping[ImageRef | None, Sequence[Conversation]]
 Regions = Mapping[ImageRef, "Sequence[Region]"]
@@ -50,6 +50,11 @@ def order_of(
     if schedule.order == "draw":
         return _Drawn(by_image, schedule, seed, regions)
     return _Epochs(by_image, schedule, seed, model, regions)
+
+
+def drawn(by_image: ByImage, schedule: Schedule, seed: int) -> Order:
+    """Conversations `by_image` drawn without end, whatever the model."""
+    return _Drawn(by_image, schedule, seed, None)
 
 
 class _Drawn:
