@@ -13,7 +13,8 @@
     |   `-- LockedError        another run holds the folder
     |-- SettingsChangedError (5)  the run folder belongs to other settings
     |-- BackendError (6)       a model or server failed
-    `-- IncompleteError (7)    the run ended with work left
+    |-- IncompleteError (7)    the run ended with work left
+    `-- BadLossError (8)       a training's loss is no number
 
 Broken *data* never reaches the user as one of these: it is counted and kept aside. They are for
 broken code or config.
@@ -27,6 +28,7 @@ from pathlib import Path
 
 __all__ = [
     "BackendError",
+    "BadLossError",
     "CannotEncodeError",
     "ConfigError",
     "CorruptShardError",
@@ -131,6 +133,12 @@ class IncompleteError(GenixerError):
     """A run that ended before every step was complete."""
 
     exit_code = 7
+
+
+class BadLossError(GenixerError):
+    """The loss became NaN or infinite; the message names the step and the rows of the batch."""
+
+    exit_code = 8
 
 
 def near(name: str, known: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from genixer.errors import GenixerError
+from genixer.errors import BadLossError
 from genixer.pipeline.one_stage import run_stage
 
 SMALL = str(Path(__file__).parent.parent / "fixtures" / "models" / "small.yaml")
@@ -89,5 +89,5 @@ def test_adapters_of_cut_weights_are_written_whole(training_rows, tmp_path):
 
 @pytest.mark.slow
 def test_an_error_in_one_process_ends_all_with_its_words(training_rows, tmp_path):
-    with pytest.raises(GenixerError, match=r"step \d+: loss is nan; rows of the batch: \w+"):
+    with pytest.raises(BadLossError, match=r"step \d+: loss is nan; rows of the batch: \w+"):
         trained(training_rows, tmp_path / "bad", processes=2, lr=1e30, steps=9)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from genixer.data import ImageRef, Message, SftRow
-from genixer.errors import StoreError
+from genixer.errors import BadLossError, StoreError
 from genixer.models.base import load_preset
 from genixer.models.llava import LoadedModel, create
 from genixer.models.tokenizer import train_tokenizer
@@ -18,7 +18,7 @@ from genixer.training import checkpoint
 from genixer.training.adapters import add_adapters
 from genixer.training.batch import encode, group
 from genixer.training.checkpoint import Checkpoints
-from genixer.training.gradients import BadLossError, LossScale
+from genixer.training.gradients import LossScale
 from genixer.training.llava import LlavaLesson
 from genixer.training.order import order_of
 from genixer.training.parallel import Together

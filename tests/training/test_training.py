@@ -10,11 +10,12 @@ import torch
 from PIL import Image
 
 from genixer.data import Box, ImageRef, Message, SftRow
+from genixer.errors import BadLossError
 from genixer.models.base import Preset, load_preset
 from genixer.models.llava import LoadedModel, create, load
 from genixer.models.tokenizer import train_tokenizer
 from genixer.training.batch import Visit, collate, encode, group, plan_visits
-from genixer.training.gradients import BadLossError, Gradients
+from genixer.training.gradients import Gradients
 from genixer.training.lesson import Learner
 from genixer.training.llava import LlavaLesson, shared_prefix
 from genixer.training.llava import loss_of as loss_under_layout

@@ -29,6 +29,7 @@ Exit codes:
   5    the run folder belongs to other settings
   6    a model failed
   7    work is left
+  8    a training's loss is no number
   130  interrupted (Ctrl-C)
   143  terminated"""
 

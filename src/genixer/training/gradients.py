@@ -18,20 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from genixer.data import content_id
-from genixer.errors import GenixerError
+from genixer.errors import BadLossError
 from genixer.training.lesson import Learner, Lesson
 from genixer.training.parallel import Together
 from genixer.training.schedule import Schedule
 
-__all__ = ["BadLossError", "Found", "Gradients", "LossScale", "Work"]
+__all__ = ["Found", "Gradients", "LossScale", "Work"]
 
 _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-class BadLossError(GenixerError):
-    """The loss became NaN or infinite; the message names the step and the rows of the batch."""
-
-    exit_code = 8
 
 
 class Found(NamedTuple):

@@ -11,7 +11,7 @@ import torch
 
 from genixer.training.adapters import choose_trainable
 from genixer.training.checkpoint import Checkpoints, load_tensors, tensors_of
-from genixer.training.gradients import BadLossError, Gradients
+from genixer.training.gradients import Gradients
 from genixer.training.lesson import Learner, Lesson
 from genixer.training.loader import ahead
 from genixer.training.log import History
@@ -20,7 +20,7 @@ from genixer.training.order import Order
 from genixer.training.parallel import Together, shard
 from genixer.training.schedule import Parallel, Schedule, rate
 
-__all__ = ["BadLossError", "train"]
+__all__ = ["train"]
 
 
 def train(
