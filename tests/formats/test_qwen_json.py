@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from genixer.data import Box, Origin, Quarantined, Sample, Turn
-from genixer.formats.qwen_json import QwenJsonFormat, QwenJsonSettings, resized
+from genixer.formats.qwen_json import QwenJsonFormat, QwenJsonSettings
+from genixer.frames import resized_size
 from genixer.store.images import ImageCatalog
 
 IMAGES = Path(__file__).parents[1] / "fixtures" / "images"
@@ -78,7 +79,7 @@ def test_sizes_are_those_of_the_models_own_processor():
             for height in (1, 13, 48, 477, 3000):
                 if max(width, height) / min(width, height) > 200:
                     continue
-                found = resized(width, height, *limits)
+                found = resized_size(width, height, 28, *limits)
                 assert found == theirs.smart_resize(height, width, 28, *limits)[::-1]
 
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from genixer.config import load_config, shipped_configs
+from genixer.models.base import load_preset
 from genixer.pipeline.api import plan
 from genixer.pipeline.run import run
 
@@ -62,7 +63,8 @@ def test_a_recipe_trains_for_three_steps_at_toy_size(name: str, tmp_path: Path):
 def toy(name: str, step: str, preset: str) -> dict[str, Any]:
     """The recipe on the embedded world instead of the datasets, and on one process.
 
-    All else, order, parts of a step, what learns, frames and purposes, is the recipe's.
+    All else, order, parts of a step, what learns and purposes, is the recipe's; coordinates are
+    written as the toy reads them.
     """
     recipe, smoke = load_config(name).raw(), load_config("smoke").raw()
     steps = recipe["steps"]
@@ -70,12 +72,14 @@ def toy(name: str, step: str, preset: str) -> dict[str, Any]:
     training = steps[step]
     with_ = training["with"]
     with_ |= {"model": f"new:{preset}", "preset": "", "processes": 1, "parallel": "ddp"}
-    with_ |= {"precision": "fp32", "images_per_step": 2 * with_["accumulate"], "save_every": 2}
+    with_ |= {"precision": "fp32", "images_per_step": with_["accumulate"], "save_every": 2}
     with_ |= {"track": []}
+    reads = load_preset(preset)
+    frames = {**steps[lessons]["with"], "frame": reads.frame, "decimals": reads.decimals}
     chosen = {
         "world": smoke["steps"]["world"],
         "collect": smoke["steps"]["collect"],
-        lessons: {**steps[lessons], "from": ["collect"]},
+        lessons: {**steps[lessons], "from": ["collect"], "with": frames},
         step: {**training, "from": [lessons]},
     }
     return {"name": name, "seed": recipe["seed"], "images": "@world", "workers": 1, "steps": chosen}

@@ -7,7 +7,6 @@ in the text. The rows are those of Qwen's own trainer: LLaVA's.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
@@ -38,9 +37,10 @@ from genixer.formats.marked import (
 )
 from genixer.formats.tally import Tally
 from genixer.formats.text import unmarked
+from genixer.frames import resized_size
 from genixer.store.entries import EntryError
 
-__all__ = ["QwenJsonFormat", "QwenJsonSettings", "resized"]
+__all__ = ["QwenJsonFormat", "QwenJsonSettings"]
 
 _ROLES: tuple[Role, Role] = ("user", "assistant")
 _SIDE_PX = 28
@@ -77,24 +77,6 @@ class _Object(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _OBJECTS = msgspec.json.Decoder(list[_Object] | _Object)
-
-
-def resized(width: int, height: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
-    """Width and height that Qwen2.5-VL's processor gives an image: multiples of 28 px.
-
-    >>> resized(640, 480, 3136, 12_845_056), resized(640, 480, 3136, 100_000)
-    ((644, 476), (364, 252))
-    """
-    sides = width, height
-    near = [round(side / _SIDE_PX) * _SIDE_PX for side in sides]
-    area = near[0] * near[1]
-    if area > max_pixels:
-        shrink = math.sqrt(width * height / max_pixels)
-        near = [max(_SIDE_PX, math.floor(one / shrink / _SIDE_PX) * _SIDE_PX) for one in sides]
-    elif area < min_pixels:
-        grow = math.sqrt(min_pixels / (width * height))
-        near = [math.ceil(one * grow / _SIDE_PX) * _SIDE_PX for one in sides]
-    return near[0], near[1]
 
 
 class QwenJsonFormat(ConversationFormat):
@@ -147,7 +129,8 @@ class QwenJsonFormat(ConversationFormat):
     def _grid(self, image: ImageRef) -> Grid:
         settings = self.settings
         if settings.frame == "resized_pixel":
-            size = resized(image.width, image.height, settings.min_pixels, settings.max_pixels)
+            limits = settings.min_pixels, settings.max_pixels
+            size = resized_size(image.width, image.height, _SIDE_PX, *limits)
             return Grid("pixel", 0, *size, shown=(image.width, image.height))
         return Grid.of(settings.frame, 0, image.width, image.height)
 

@@ -34,7 +34,6 @@ __all__ = [
     "ImageError",
     "header_of",
     "image_bytes",
-    "open_fitted",
     "open_image",
     "open_thumbnail",
     "ref_of_bytes",
@@ -115,18 +114,6 @@ def open_thumbnail(root: Path, path: str, side_px: int, max_pixels: int = MAX_PI
     with _opened(root, path) as file, _reading(file, path, max_pixels) as image:
         _refuse_damage(image, file, path)
         return _squeezed(image, side_px)
-
-
-def open_fitted(
-    root: Path, path: str, side_px: int, resample: int, max_pixels: int = MAX_PIXELS
-) -> Image:
-    """Image `path` below `root`, upright, RGB, its longer side resized to `side_px`.
-
-    `resample` is a filter of Pillow's. A JPEG is decoded at the smallest of its sizes that is not
-    below what is asked for. Otherwise like `open_image`, to what it refuses.
-    """
-    with _opened(root, path) as file, _reading(file, path, max_pixels) as image:
-        return _fitted(image, side_px, resample)
 
 
 def image_bytes(root: Path, path: str, max_bytes: int) -> bytes | None:
@@ -334,35 +321,6 @@ def _squeezed(image: Image, side_px: int) -> Image:
         whole, box = image.convert("RGB") if image.mode == "CMYK" else image, draft[1]
     small = whole.convert("L").resize((side_px, side_px), Resampling.LANCZOS, box, reducing_gap=3.0)
     return small if draft is None else ImageOps.exif_transpose(small)
-
-
-def fitted_size(width: int, height: int, side_px: int) -> tuple[int, int]:
-    """Width and height of an image once its longer side is `side_px`; a side has at least 1 px.
-
-    >>> fitted_size(640, 480, 336), fitted_size(1, 1000, 336)
-    ((336, 252), (1, 336))
-    """
-    longer = max(width, height)
-    return max(1, round(width * side_px / longer)), max(1, round(height * side_px / longer))
-
-
-def _fitted(image: Image, side_px: int, resample: int) -> Image:
-    """An opened file, upright, its longer side `side_px`."""
-    from PIL import ImageOps
-
-    size = fitted_size(*image.size, side_px)
-    draft = image.draft(image.mode, size)
-    if draft is None:
-        whole = _in_full(image)
-        size = fitted_size(*whole.size, side_px)
-        return whole if whole.size == size else whole.resize(size, resample)
-    image.load()
-    # Where the scale does not divide a side, part of the last row or column is made up.
-    small = _to_rgb(image).resize(size, resample, draft[1])
-    if image.getexif().get(_ORIENTATION, 1) == 1:
-        return small
-    small.getexif()[_ORIENTATION] = image.getexif()[_ORIENTATION]
-    return ImageOps.exif_transpose(small)
 
 
 def _to_rgb(image: Image) -> Image:

@@ -46,7 +46,15 @@ def order_of(
     model: LoadedModel,
     regions: Regions | None = None,
 ) -> Order:
-    """The order that `schedule` names, over conversations `by_image`."""
+    """The order that `schedule` names, over conversations `by_image`.
+
+    Raises `ConfigError` where there are none.
+    """
+    if not by_image:
+        raise ConfigError(
+            "no row is left to train on: the step's rejected rows say why (frame_mismatch: the rows "
+            "write coordinates as another preset reads them)"
+        )
     if schedule.order == "draw":
         return _Drawn(by_image, schedule, seed, regions)
     return _Epochs(by_image, schedule, seed, model, regions)
