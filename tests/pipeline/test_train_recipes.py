@@ -14,7 +14,7 @@ from genixer.pipeline.api import plan
 from genixer.pipeline.run import run
 
 RECIPES = {
-    "train_genixer_l": ("generator", "tiny_llava", 5_288),
+    "train_genixer_l": ("generator", "tiny_llava", 5_688),
     "llava_projector_915k": ("projector", "tiny_llava", 3_575),
     "llava_sft_665k_8k": ("student", "tiny_llava", 5_258),
     "train_genixer_s_stage1": ("generator", "tiny_shikra", 43_550),
@@ -51,8 +51,8 @@ def test_a_recipe_trains_for_three_steps_at_toy_size(name: str, tmp_path: Path):
     step, preset, _ = RECIPES[name]
     config = tmp_path / "toy.yaml"
     config.write_text(yaml.safe_dump(toy(name, step, preset)), encoding="utf-8")
-    result = run(config, out=tmp_path / "run", limit=30, workers=0)
-    files = result.run / step / "files"
+    run(config, out=tmp_path / "run", limit=30, workers=0)
+    files = tmp_path / "run-limit-30" / step / "files"
     log = [json.loads(line) for line in (files / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log] == [1, 2, 3]
     assert all(math.isfinite(line["loss"]) for line in log)

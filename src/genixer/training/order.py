@@ -52,8 +52,8 @@ def order_of(
     """
     if not by_image:
         raise ConfigError(
-            "no row is left to train on: the step's rejected rows say why (frame_mismatch: the rows "
-            "write coordinates as another preset reads them)"
+            "no row is left to train on; rejected rows say why (frame_mismatch: coordinates are "
+            "written as another preset reads them)"
         )
     if schedule.order == "draw":
         return _Drawn(by_image, schedule, seed, regions)
