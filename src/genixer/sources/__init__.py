@@ -78,7 +78,7 @@ SOURCES = Registry(
         "visual7w_jsonl": Entry(
             f"{_HERE}.shikra:Visual7WJsonl",
             "which of some boxes (JSONL of Shikra)",
-            "CC BY-NC 4.0 (Shikra's files), Visual7W not stated",
+            "CC BY-NC 4.0 (Shikra's files; Visual7W states none)",
             capability="grounding",
         ),
         "visual7w": Entry(

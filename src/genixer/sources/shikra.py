@@ -197,7 +197,7 @@ class Visual7WJsonl(_Lines):
     """`Which` questions with their candidates in an order of their own, as PointQA."""
 
     name: ClassVar[str] = "visual7w_jsonl"
-    licence: ClassVar[str] = "CC BY-NC 4.0 (Shikra's files), Visual7W not stated"
+    licence: ClassVar[str] = "CC BY-NC 4.0 (Shikra's files; Visual7W states none)"
     tasks: ClassVar[tuple[str, ...]] = ("point_qa",)
     Settings: ClassVar[type[Visual7WJsonlSettings]] = Visual7WJsonlSettings
     _entry: ClassVar[type[msgspec.Struct]] = _Choice
