@@ -108,24 +108,22 @@ def parameters(preset: Preset, words: int | None = None) -> Parameters:
 def memory(preset: Preset, setup: Setup, words: int | None = None) -> Memory:
     """What each device must hold at the fullest moment of a step.
 
-    Weights that learn are kept in 32 bits with two moments each, whatever the `precision`; with
-    DeepSpeed (`zero2`, `zero3`) 16-bit copies of weights and gradients stand beside them. Weights
-    that do not learn take the precision's bits.
+    Weights that learn are kept in 32 bits with two moments each, whatever the `precision`; those
+    that do not learn take the precision's bits. Where weights are cut among devices, what is
+    gathered for a while is counted as weights, in the precision's bits: all that learn with
+    `zero2`, two layers of the decoder with `zero3` and `fsdp`.
     """
     found = parameters(preset, words)
     moving = _moving(preset, found, setup)
     still = found.total + _adapters(preset, setup) - moving
-    half = setup.precision != "fp32"
-    deepspeed = setup.parallel.startswith("zero")
-    master = moving * 4 if deepspeed and half else 0
-    weights = moving * (2 if master else 4) + still * (2 if half else 4)
-    gradients = moving * (2 if master else 4)
-    optimiser = moving * 8 + master
-    whole = setup.world
-    if setup.parallel in ("zero3", "fsdp"):
-        weights //= whole
+    size = 4 if setup.precision == "fp32" else 2
+    weights, gradients, optimiser = moving * 4, moving * 4, moving * 8
     if setup.parallel in ("zero2", "zero3", "fsdp"):
-        gradients, optimiser = gradients // whole, optimiser // whole
+        layers = _Decoder(preset.text).layers
+        gathered = moving if setup.parallel == "zero2" else 2 * found.decoder // layers
+        weights = weights // setup.world + gathered * size
+        gradients, optimiser = gradients // setup.world, optimiser // setup.world
+    weights += still * size
     return Memory(weights, gradients, optimiser, _activations(preset, setup, words))
 
 
