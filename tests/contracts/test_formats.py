@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from genixer.data import Box, ImageRef, Origin, Point, Quarantined, Sample, Turn
 from genixer.errors import ConfigError, LossError
 from genixer.formats import FORMATS
+from genixer.frames import FRAMES
 from genixer.marks import count_marks
 from genixer.store.images import ImageCatalog
 from genixer.tasks.grammar import join_marks
@@ -249,7 +250,8 @@ def samples(draw):
 def frames(name):
     """Settings for every frame that the format may be told to write."""
     field = FORMATS.load(name).Settings.model_fields.get("frame")
-    return [{"frame": frame} for frame in get_args(field.annotation)] if field else [{}]
+    known = get_args(field.annotation) or (*FRAMES, "resized_28_3136_12845056") if field else ()
+    return [{"frame": frame} for frame in known] or [{}]
 
 
 def words(sample):
