@@ -216,7 +216,7 @@ def test_what_torch_raises_comes_out_as_a_backend_error(
     ask,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(model, "pixels", lambda images: torch.zeros(1, 4, 32, 32))
+    monkeypatch.setattr(model, "read_pixels", lambda root, paths: torch.zeros(1, 4, 32, 32))
     with pytest.raises(BackendError, match="model small failed"):
         TransformersBackend.of(model).generate(ask(pictures[:1], 2), tmp_path)
 
@@ -228,13 +228,13 @@ def test_threads_hold_for_a_call_and_no_longer(
     ask,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    seen, pixels, before = [], model.pixels, torch.get_num_threads()
+    seen, read, before = [], model.read_pixels, torch.get_num_threads()
 
-    def watched(images):
+    def watched(root, paths):
         seen.append(torch.get_num_threads())
-        return pixels(images)
+        return read(root, paths)
 
-    monkeypatch.setattr(model, "pixels", watched)
+    monkeypatch.setattr(model, "read_pixels", watched)
     TransformersBackend.of(model, threads=before + 1).choose(
         ask(pictures[:1], 1), ["Yes"], tmp_path
     )

@@ -6,8 +6,7 @@ Both look at the raw scores first. Letters: B rows, V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from genixer.errors import BackendError
 from genixer.inference.sampling import Luck, pick
 from genixer.models.vlm import LoadedVlm, Seen
 
-__all__ = ["Pen", "Rail", "computing"]
+__all__ = ["Pen", "Rail"]
 
 
 class Pen(LogitsProcessor):
@@ -141,17 +140,3 @@ def _generate(
         logits_processor=LogitsProcessorList([decides]),
         stopping_criteria=StoppingCriteriaList([stops] if stops else []),
     )
-
-
-@contextmanager
-def computing(name: str, threads: int) -> Iterator[None]:
-    """No gradients, `threads` threads; torch's own failures come out as the model's."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with torch.inference_mode():
-            yield
-    except (RuntimeError, ValueError, MemoryError) as error:
-        raise BackendError(f"model {name} failed: {error}") from error
-    finally:
-        torch.set_num_threads(before)

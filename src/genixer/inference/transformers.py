@@ -6,8 +6,7 @@ Shapes: B rows, S side in px, V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -17,6 +16,7 @@ from torch import Tensor
 from genixer.data import Completion, Message, Request, Sampling
 from genixer.errors import BackendError, ConfigError
 from genixer.inference.base import BackendSettings, Choice
+from genixer.inference.computing import computing
 from genixer.inference.sampling import Luck, pick
 from genixer.inference.state import State
 from genixer.models.base import Device, Dtype
@@ -104,7 +104,7 @@ class TransformersBackend:
     def generate(self, requests: Sequence[Request], images: Path) -> list[Completion]:
         """One completion a request, in order."""
         answers = [Completion(request.id, "", (), (), "error") for request in requests]
-        with _computing(self.loaded, self.threads):
+        with computing(self.loaded.name, self.threads):
             asked = self._answerable(requests, images)
             written = self._write(asked, [requests[row].sampling for row in asked.rows])
         for row, (tokens, logprobs) in zip(asked.rows, written, strict=True):
@@ -126,7 +126,7 @@ class TransformersBackend:
             raise ConfigError(f"options {list(options)}: each needs at least one token")
         counts = tuple(len(ids) for ids in coded)
         choices = [Choice(request.id, (math.nan,) * len(coded), counts) for request in requests]
-        with _computing(self.loaded, self.threads):
+        with computing(self.loaded.name, self.threads):
             asked = self._answerable(requests, images)
             if not asked.rows:
                 return choices
@@ -217,17 +217,3 @@ def _weigh(state: State, option: list[int]) -> Tensor:
     ids = torch.tensor(option).expand(len(total), -1)
     logprobs = state.fork().read(ids[:, :-1]).log_softmax(-1)
     return total + logprobs.gather(-1, ids[:, 1:, None])[..., 0].sum(-1)
-
-
-@contextmanager
-def _computing(loaded: LoadedModel, threads: int) -> Iterator[None]:
-    """No gradients, `threads` threads; torch's own failures come out as the model's."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with torch.inference_mode():
-            yield
-    except (RuntimeError, ValueError, MemoryError) as error:
-        raise BackendError(f"model {loaded.name} failed: {error}") from error
-    finally:
-        torch.set_num_threads(before)

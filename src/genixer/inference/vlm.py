@@ -17,8 +17,9 @@ from pydantic import Field
 from genixer.data import Completion, Message, Request
 from genixer.errors import BackendError, CannotEncodeError
 from genixer.inference.base import BackendSettings, Choice
+from genixer.inference.computing import computing
 from genixer.inference.hints import Hint, hint_for
-from genixer.inference.pens import Pen, Rail, computing
+from genixer.inference.pens import Pen, Rail
 from genixer.models.vlm import LoadedVlm, Seen, load_vlm
 from genixer.store.images import ImageError, open_image
 

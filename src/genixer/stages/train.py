@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import msgspec
 from pydantic import Field, model_validator
 
-from genixer.data import ImageRef, Quarantined, Sample, SftRow, decode_row, encode_row
+from genixer.data import ImageRef, Quarantined, Sample, SftRow, decode_row
 from genixer.errors import DataError
 from genixer.models.base import model_files
 from genixer.stages.base import (
@@ -24,6 +24,7 @@ from genixer.stages.base import (
     Step,
     StepOutput,
 )
+from genixer.stages.training_job import Note, Tracker, carry_out
 from genixer.store.shards import raw_bytes, raw_text
 from genixer.training.schedule import Parallel, Schedule
 
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
     from genixer.training.parallel import Together
 
 __all__ = ["Job", "TrainSettings", "TrainStage", "TrainedRow", "train_job"]
-
-Note = Callable[[dict[str, Any]], None]
-Tracker = Literal["jsonl", "tensorboard", "wandb", "trackio"]
 
 
 class TrainedRow(msgspec.Struct, frozen=True):
@@ -214,30 +212,10 @@ class TrainStage(Stage):
 
     def finish(self, step: Step, out: FileWriter, rows: StepOutput) -> None:
         """Train on the kept rows and write the weights."""
-        from genixer.training.launch import launch
-        from genixer.training.log import timeless
-        from genixer.training.trackers import Trackers
-
-        settings = self.settings
-        lines: list[dict[str, Any]] = []
-        with Trackers(settings.track, step.run / step.name / "logs", step.name) as trackers:
-
-            def note(line: dict[str, Any]) -> None:
-                lines.append(line)
-                trackers.tell(line)
-
-            job = Job(settings, step, rows, out.workspace(), out.scratch())
-            if settings.processes == 1:
-                summary = self.train(job, note)
-            else:
-                # The children load it themselves.
-                self._model = None
-                summary = launch(
-                    "genixer.stages.train:train_job", job, settings.processes, step.threads, note
-                )
-        out.adopt(job.folder)
-        out.file("log.jsonl", b"".join(encode_row(timeless(line)) + b"\n" for line in lines))
-        out.file("seen.json", encode_row(summary))
+        if self.settings.processes > 1:
+            self._model = None  # the children load it themselves
+        job = Job(self.settings, step, rows, out.workspace(), out.scratch())
+        carry_out(job, self.train, "genixer.stages.train:train_job", out)
 
     def train(self, job: Job, note: Note) -> dict[str, Any]:
         """Do `job` in this process; gives the rows seen, by source and task."""

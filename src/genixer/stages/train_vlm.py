@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from genixer.data import ImageRef, SftRow, encode_row
+from genixer.data import ImageRef, SftRow
 from genixer.inference import named_files
 from genixer.models.base import model_files
 from genixer.stages.base import (
@@ -21,7 +21,8 @@ from genixer.stages.base import (
     Step,
     StepOutput,
 )
-from genixer.stages.train import Note, Tracker, TrainedRow
+from genixer.stages.train import TrainedRow
+from genixer.stages.training_job import Note, Tracker, carry_out
 from genixer.training.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -118,29 +119,10 @@ class TrainVlmStage(Stage):
 
     def finish(self, step: Step, out: FileWriter, rows: StepOutput) -> None:
         """Train on the kept rows and write the weights."""
-        from genixer.training.launch import launch
-        from genixer.training.log import timeless
-        from genixer.training.trackers import Trackers
-
-        settings = self.settings
-        lines: list[dict[str, Any]] = []
-        with Trackers(settings.track, step.run / step.name / "logs", step.name) as trackers:
-
-            def note(line: dict[str, Any]) -> None:
-                lines.append(line)
-                trackers.tell(line)
-
-            job = VlmJob(settings, step, rows, out.workspace(), out.scratch())
-            if settings.processes == 1:
-                summary = self.train(job, note)
-            else:
-                # The children load it themselves.
-                self._model = None
-                target = "genixer.stages.train_vlm:train_vlm_job"
-                summary = launch(target, job, settings.processes, step.threads, note)
-        out.adopt(job.folder)
-        out.file("log.jsonl", b"".join(encode_row(timeless(line)) + b"\n" for line in lines))
-        out.file("seen.json", encode_row(summary))
+        if self.settings.processes > 1:
+            self._model = None  # the children load it themselves
+        job = VlmJob(self.settings, step, rows, out.workspace(), out.scratch())
+        carry_out(job, self.train, "genixer.stages.train_vlm:train_vlm_job", out)
 
     def train(self, job: VlmJob, note: Note) -> dict[str, Any]:
         """Do `job` in this process; gives the rows seen, by source and task."""
@@ -157,7 +139,7 @@ class TrainVlmStage(Stage):
         model = self._load(step)
         lesson = VlmLesson(model, step.images, schedule.length_power)
         if schedule.gradient_checkpointing:
-            model.model.gradient_checkpointing_enable({"use_reentrant": False})
+            model.model.activation_checkpointing_enable({"use_reentrant": False})
         seen: dict[str, int] = {}
         by_image = group(self._conversations(job, seen))
         adapted = add_adapters(lesson, schedule, seed) if schedule.trainable == "lora" else None

@@ -1,0 +1,64 @@
+"""A training as a unit of work: done here or by several processes, its log and files kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from genixer.data import encode_row
+from genixer.stages.base import FileWriter, Step
+
+__all__ = ["Note", "Tracker", "carry_out"]
+
+Note = Callable[[dict[str, Any]], None]
+Tracker = Literal["jsonl", "tensorboard", "wandb", "trackio"]
+
+
+class _Settings(Protocol):
+    @property
+    def processes(self) -> int: ...
+
+    @property
+    def track(self) -> tuple[Tracker, ...]: ...
+
+
+class _Job(Protocol):
+    """A training that any process can take up."""
+
+    @property
+    def settings(self) -> _Settings: ...
+
+    @property
+    def step(self) -> Step: ...
+
+    @property
+    def folder(self) -> Path: ...
+
+
+def carry_out(
+    job: _Job, here: Callable[[Any, Note], dict[str, Any]], elsewhere: str, out: FileWriter
+) -> None:
+    """Do `job` and keep what it made: the job's folder, `log.jsonl` and `seen.json`.
+
+    One process calls `here`; several call `elsewhere`, `module:function`, each in its own.
+    """
+    from genixer.training.launch import launch
+    from genixer.training.log import timeless
+    from genixer.training.trackers import Trackers
+
+    step, settings = job.step, job.settings
+    lines: list[dict[str, Any]] = []
+    with Trackers(settings.track, step.run / step.name / "logs", step.name) as trackers:
+
+        def note(line: dict[str, Any]) -> None:
+            lines.append(line)
+            trackers.tell(line)
+
+        if settings.processes == 1:
+            summary = here(job, note)
+        else:
+            summary = launch(elsewhere, job, settings.processes, step.threads, note)
+    out.adopt(job.folder)
+    out.file("log.jsonl", b"".join(encode_row(timeless(line)) + b"\n" for line in lines))
+    out.file("seen.json", encode_row(summary))
