@@ -11,7 +11,7 @@ START = """
 import os, signal, sys
 from genixer.pipeline.worker import Worker
 worker = Worker(1)
-print(worker._process.pid, flush=True)
+print(worker._child._process.pid, flush=True)
 sys.stdin.read()
 """
 
