@@ -99,6 +99,15 @@ def test_a_format_is_told_from_its_rows_or_the_choices_are_named(name: str, worl
             layout_of(raw, "a.json")
 
 
+def test_rows_of_qwen_are_told_by_their_first_box(world: Path) -> None:
+    rows = json.loads(exported("qwen_json", world).read_text())
+    rows.sort(key=lambda row: "bbox_2d" in json.dumps(row))
+    path = world / "qwen-late.json"
+    path.write_text(json.dumps(rows))
+    assert "bbox_2d" not in json.dumps(rows[0])
+    assert list(audit(path).findings) == []
+
+
 @names
 @pytest.mark.parametrize(
     "entry",

@@ -9,7 +9,7 @@ import weakref
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import tee
+from itertools import islice, tee
 from pathlib import Path
 from typing import IO
 
@@ -31,6 +31,9 @@ from genixer.store.entries import EntryError
 from genixer.tasks.base import Canvas
 
 __all__ = ["AuditReport", "Declared", "audit"]
+
+_LOOKED_AT = 1000
+"""Entries that tell the format where the first cannot."""
 
 
 class Declared(msgspec.Struct, frozen=True):
@@ -131,8 +134,17 @@ def _known(format: str) -> str:
 
 
 def _layout(stream: EntryStream) -> Layout:
-    for _, raw in stream:
-        return layout_of(raw, stream.files[0])
+    found: Layout | None = None
+    for _, raw in islice(stream, _LOOKED_AT):
+        if found is None:
+            found = layout_of(raw, stream.files[0])
+            if found.name != "llava":
+                return found
+        # Rows of `qwen_json` are those of LLaVA until one has a box.
+        elif b"bbox_2d" in raw:
+            return LAYOUTS["qwen_json"]
+    if found is not None:
+        return found
     if stream.broken:
         return layout_of(b"", stream.files[0])
     raise ConfigError(f"{stream.files[0]}: there is no entry in it")
