@@ -24,7 +24,7 @@ from genixer.stages.base import (
     Step,
     StepOutput,
 )
-from genixer.stages.training_job import Note, Tracker, carry_out
+from genixer.stages.training_job import Note, Tracker, carry_out, count_row, schedule_of
 from genixer.store.shards import raw_bytes, raw_text
 from genixer.training.schedule import Parallel, Schedule
 
@@ -230,7 +230,8 @@ class TrainStage(Stage):
         from genixer.training.parallel import Together
         from genixer.training.run import train
 
-        step, seed, schedule = job.step, self._seed(job.step), self._schedule(job.step)
+        step, seed = job.step, self._seed(job.step)
+        schedule = schedule_of(self.settings, limited=step.limit is not None)
         torch.set_num_threads(step.threads)
         model, together = self._load(step), Together()
         regions = self._regions(step)
@@ -264,15 +265,6 @@ class TrainStage(Stage):
             write_cards(job.folder, start, model.preset.name, seen, schedule, order.steps)
         return {"rows": seen, "images": len(by_image), "start": self.settings.model}
 
-    def _schedule(self, step: Step) -> Schedule:
-        names = Schedule.model_fields
-        settings = {name: getattr(self.settings, name) for name in names}
-        if step.limit is not None:
-            few = self.settings.steps_when_limited
-            settings["steps"] = few if settings["epochs"] else min(self.settings.steps, few)
-            settings["epochs"] = 0
-        return Schedule(**settings)
-
     def _conversations(
         self, job: Job, model: LoadedModel, seen: dict[str, int]
     ) -> Iterator[tuple[ImageRef | None, Conversation]]:
@@ -283,8 +275,7 @@ class TrainStage(Stage):
             if position in chosen and isinstance(row, SftRow):
                 found = encode(row, model)
                 if not isinstance(found, str):
-                    name = f"{row.source or 'unknown'}/{row.task}"
-                    seen[name] = seen.get(name, 0) + 1
+                    count_row(seen, row)
                     yield row.image, found
 
     def _regions(self, step: Step) -> dict[ImageRef, list[Region]]:

@@ -22,7 +22,7 @@ from genixer.stages.base import (
     StepOutput,
 )
 from genixer.stages.train import TrainedRow
-from genixer.stages.training_job import Note, Tracker, carry_out
+from genixer.stages.training_job import Note, Tracker, carry_out, count_row, schedule_of
 from genixer.training.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -134,7 +134,8 @@ class TrainVlmStage(Stage):
         from genixer.training.parallel import Together
         from genixer.training.run import train
 
-        step, schedule, together = job.step, self._schedule(job.step), Together()
+        step, together = job.step, Together()
+        schedule = schedule_of(self.settings, limited=step.limit is not None)
         seed = step.seed if self.settings.seed is None else self.settings.seed
         model = self._load(step)
         lesson = VlmLesson(model, step.images, schedule.length_power)
@@ -187,14 +188,6 @@ class TrainVlmStage(Stage):
 
         return encode_chat(row, self._load(step), self.settings.max_tokens)
 
-    def _schedule(self, step: Step) -> Schedule:
-        settings = {name: getattr(self.settings, name) for name in Schedule.model_fields}
-        if step.limit is not None:
-            few = self.settings.steps_when_limited
-            settings["steps"] = few if settings["epochs"] else min(self.settings.steps, few)
-            settings["epochs"] = 0
-        return Schedule(**settings)
-
     def _conversations(
         self, job: VlmJob, seen: dict[str, int]
     ) -> Iterator[tuple[ImageRef | None, Conversation]]:
@@ -202,8 +195,7 @@ class TrainVlmStage(Stage):
         for position, row in enumerate(job.step.rows(SftRow)):
             found = self._encode(job.step, row) if position in chosen else ""
             if not isinstance(found, str):
-                name = f"{row.source or 'unknown'}/{row.task}"
-                seen[name] = seen.get(name, 0) + 1
+                count_row(seen, row)
                 yield row.image, found
 
 

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from genixer.data import encode_row
+from genixer.data import SftRow, encode_row
 from genixer.stages.base import FileWriter, Step
+from genixer.training.schedule import Schedule
 
-__all__ = ["Note", "Tracker", "carry_out"]
+__all__ = ["Note", "Tracker", "carry_out", "count_row", "schedule_of"]
 
 Note = Callable[[dict[str, Any]], None]
 Tracker = Literal["jsonl", "tensorboard", "wandb", "trackio"]
@@ -23,6 +24,11 @@ class _Settings(Protocol):
     def track(self) -> tuple[Tracker, ...]: ...
 
 
+class _Scheduled(Protocol):
+    @property
+    def steps_when_limited(self) -> int: ...
+
+
 class _Job(Protocol):
     """A training that any process can take up."""
 
@@ -34,6 +40,28 @@ class _Job(Protocol):
 
     @property
     def folder(self) -> Path: ...
+
+
+def schedule_of(settings: _Scheduled, limited: bool) -> Schedule:
+    """The schedule among a stage's `settings`; `limited` ones take `steps_when_limited` at most."""
+    chosen = {name: getattr(settings, name) for name in Schedule.model_fields}
+    if limited:
+        few = settings.steps_when_limited
+        chosen["steps"] = few if chosen["epochs"] else min(chosen["steps"], few)
+        chosen["epochs"] = 0
+    return Schedule(**chosen)
+
+
+def count_row(seen: dict[str, int], row: SftRow) -> None:
+    """Add one to `seen`, by source and task.
+
+    >>> seen = {}
+    >>> count_row(seen, SftRow("1", "2", "rec", "student", None, (), source="vqav2"))
+    >>> seen
+    {'vqav2/rec': 1}
+    """
+    name = f"{row.source or 'unknown'}/{row.task}"
+    seen[name] = seen.get(name, 0) + 1
 
 
 def carry_out(
