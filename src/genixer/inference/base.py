@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import msgspec
 from pydantic import BaseModel, ConfigDict
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from genixer.data import Completion, Request
 from genixer.tasks.base import Canvas
 
-__all__ = ["Backend", "BackendSettings", "Choice"]
+__all__ = ["Backend", "BackendSettings", "Choice", "Streams"]
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -64,4 +64,20 @@ class Backend(Protocol):
         self, requests: Sequence[Request], options: Sequence[str], images: Path
     ) -> list[Choice]:
         """Weight of every option after every request's prompt, in order; nothing is sampled."""
+        ...
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """A backend that answers requests one by one, in any order: a server, an engine with a queue.
+
+    What it has answered is kept request by request, so that a run that is stopped asks none twice.
+    """
+
+    def stream(self, requests: Sequence[Request], images: Path) -> Iterator[Completion]:
+        """Completion of each request once, as soon as it is there.
+
+        Closing the iterator drops what is not answered yet. Raises `BackendError` when the server
+        is gone for good; a request that it cannot answer gets `finish="error"`.
+        """
         ...
