@@ -1,4 +1,4 @@
-"""A training under launchers of others: the bytes of our own, whatever starts it and whoever dies."""
+"""A training under launchers of others: our own bytes, whatever starts it and whoever dies."""
 
 import json
 import os
