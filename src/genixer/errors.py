@@ -10,6 +10,7 @@
     |   `-- LossError          an export that would leave rows out unasked
     |-- StoreError (4)         shards or manifests: missing, damaged, full disk
     |   |-- CorruptShardError  bytes do not match their digest
+    |   |-- LeaseLostError     another process took over this unit of work
     |   `-- LockedError        another run holds the folder
     |-- SettingsChangedError (5)  the run folder belongs to other settings
     |-- BackendError (6)       a model or server failed
@@ -36,6 +37,7 @@ __all__ = [
     "FrameError",
     "GenixerError",
     "IncompleteError",
+    "LeaseLostError",
     "LicenceError",
     "LockedError",
     "LossError",
@@ -111,6 +113,10 @@ class CorruptShardError(StoreError):
     """A committed file, `path`, whose bytes no longer match the digest in its receipt."""
 
     path: Path | None = None
+
+
+class LeaseLostError(StoreError):
+    """A unit of work that another process took over; what was made of it here is dropped."""
 
 
 class LockedError(StoreError):

@@ -82,6 +82,9 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=0, help="Worker processes; 0 works in this one.")
     ] = None,
+    executor: Annotated[
+        str | None, typer.Option(help="Who does the work: local, leases (shared folder) or ray.")
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Hash everything that is committed first.")
     ] = False,
@@ -91,6 +94,7 @@ def run(
     if dry_run:
         _print_plan(config, overrides, out, limit, as_json)
         return
+    from genixer.config import executor_name
     from genixer.pipeline.run import run as run_config
 
     try:
@@ -102,6 +106,7 @@ def run(
                 new_run=new_run,
                 limit=limit,
                 workers=workers,
+                executor=executor_name(executor, "--executor"),
                 check=check,
                 progress=progress,
             )
