@@ -74,11 +74,11 @@ class Fence:
 def create_once(path: Path, data: bytes, aside: Path | None = None) -> bool:
     """Make `path` with `data`, all at once; False when it is there already.
 
-    It is written in the folder `aside` first, by default that of `path`.
+    It is written in the folder `aside` first, by default that of `path`. Makes no folder: one that
+    is gone has been taken away from whoever comes late.
     """
     temporary = (aside or path.parent) / f".{uuid4().hex}.tmp"
     with full_disk(path, len(data)):
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(data)
         try:
             os.link(temporary, path)

@@ -110,7 +110,7 @@ class Watch:
     def all(self) -> list[Living]:
         """Every holder with a file."""
         try:
-            names = sorted(os.listdir(self._home))
+            names = sorted(path.name for path in self._home.iterdir())
         except FileNotFoundError:
             return []
         return [one for name in names if name[0] != "." and (one := self._read(name))]

@@ -13,7 +13,6 @@ wakes: its end is written already.
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import time
 from collections.abc import Callable
@@ -101,7 +100,13 @@ class LeaseBook:
         if step in self._seen and time.monotonic() - when < self._look_s:
             return known
         place = self.home / step
-        place.mkdir(parents=True, exist_ok=True)
+        try:
+            place.mkdir(exist_ok=True)
+        except FileNotFoundError as error:
+            raise LeaseLostError(
+                f"{self.home}: another process took this one for dead and dropped its leases; "
+                "run the same command again, with a larger stale_s if that was wrong"
+            ) from error
         found: dict[str, _Last] = {}
         # Ends come after their leases in this order.
         for name in sorted(path.name for path in place.iterdir() if path.name[0] != "."):
@@ -133,15 +138,17 @@ def close_leases(run: Path, folders: list[StepFolder]) -> None:
     For a process that is alone in the run folder. A later one begins a new epoch: whoever still
     holds a lease of this one finds its file gone, and cannot publish.
     """
-    home = leases_folder(run)
+    home, aside = leases_folder(run), run / ".leases.tmp"
+    if home.is_dir():
+        shutil.rmtree(aside, ignore_errors=True)
+        home.replace(aside)
     for folder in folders:
         release_workspaces(folder)
         for stage in folder.scratch.glob("*@*"):
             unit, _, name = stage.name.partition("@")
             epoch, _, number = name.rpartition(".")
             if number.isdecimal():
-                fence = Fence(home / epoch / folder.name / f"{unit}.{number}", int(number), epoch)
-                with contextlib.suppress(LeaseLostError):
-                    if fence.written:
-                        finish_commit(folder, unit, fence)
-    shutil.rmtree(home, ignore_errors=True)
+                fence = Fence(aside / epoch / folder.name / f"{unit}.{number}", int(number), epoch)
+                if fence.written:
+                    finish_commit(folder, unit, fence)
+    shutil.rmtree(aside, ignore_errors=True)
