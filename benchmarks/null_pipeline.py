@@ -1,4 +1,4 @@
-"""What the pipeline itself costs: a model that answers at once, every row durable, beside distilabel.
+"""What the pipeline itself costs a row: a model that answers at once, all durable, and distilabel.
 
 Command:  python benchmarks/null_pipeline.py [--rows 20000] [--rounds 3] [--alone]
 Target:   at most 100 us a row with everything synced; at least 4 times as fast as distilabel.
@@ -175,7 +175,7 @@ def main() -> None:
 
         python = python_of("distilabel", *PEER)
         ways["distilabel"] = lambda rows: distilabel(python, rows)
-    best = {name: (1e9, 1e9) for name in ways}
+    best = dict.fromkeys(ways, (1e9, 1e9))
     for _ in range(given.rounds):
         for name, way in ways.items():
             whole, made = way(given.rows)
