@@ -17,7 +17,8 @@ SHORT_ANSWER_TASKS = ("common_vqa", "adv_vqa")
 def messages(turns: Sequence[Turn], canvas: Canvas | None, line: str = "") -> tuple[Message, ...]:
     """Every turn as finished text; `line` is added to each question on a line of its own.
 
-    Without a `canvas` they are words that no image belongs to. Raises `CannotEncodeError` for text that cannot be carried.
+    Without a `canvas` they are words that no image belongs to. Raises `CannotEncodeError` for text
+    that cannot be carried.
 
     >>> turns = Turn("user", "Where is it?"), Turn("assistant", "<box>", (Box(0.0, 0.0, 0.5, 1.0),))
     >>> messages(turns, Canvas("unit", 1))[1].text
