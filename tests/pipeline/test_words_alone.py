@@ -67,9 +67,8 @@ def test_words_alone_are_mixed_taught_and_trained_on(mixture: Path, tmp_path: Pa
     run(config, out=out, workers=0)
     imported = open_step(out / "base")
     assert [one.reason for one in imported.quarantined()] == ["no_image"]
-    assert Counter(s.image is None for s in open_step(out / "mix").rows(Sample)) == {
-        **{False: 6, True: 5},
-    }
+    mixed = Counter(sample.image is None for sample in open_step(out / "mix").rows(Sample))
+    assert mixed == {False: 6, True: 5}
     lessons = list(open_step(out / "lessons").rows(SftRow))
     assert Counter(row.image is None for row in lessons) == {False: 6, True: 5}
     log = (out / "student" / "files" / "log.jsonl").read_text().splitlines()

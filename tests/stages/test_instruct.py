@@ -61,7 +61,7 @@ def test_words_alone_are_for_a_student_and_keep_their_brackets(run_stage):
     said = Turn("user", "Sort [0.9,0.1,0.5,0.2]."), Turn("assistant", "[0.1,0.2,0.5,0.9] \\<box>")
     alone = Sample.of("common_vqa", None, said, Origin("sharegpt"))
     purposes = "generator", "student", "judge"
-    done = run_stage(stage(*purposes, short_answer_line="One word."), {"rows": [alone, *MANY]})
+    done = run_stage(stage(*purposes, short_answer_line="One word."), [alone, *MANY])
     assert [(one.id, one.reason) for one in done.rejects if one.id == alone.id] == [
         (alone.id, "no_image")
     ] * 2
