@@ -1,5 +1,6 @@
 import json
 import tarfile
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +22,10 @@ from genixer.tasks.instructions import lines
 class Desk:
     """A writer that keeps everything in memory, files excepted."""
 
+    deaths = 0
+
     def __init__(self, step: Step) -> None:
+        self.work = Path(tempfile.mkdtemp(dir=step.run))
         self.files = step.run / step.name / "files"
         self.kept: list[Generation] = []
         self.quarantined: list[tuple[str, str]] = []
@@ -31,6 +35,9 @@ class Desk:
         target = self.files / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
+
+    def workspace(self) -> Path:
+        return self.work
 
     def keep(self, row: Generation) -> None:
         self.kept.append(row)

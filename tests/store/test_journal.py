@@ -1,4 +1,3 @@
-import logging
 import random
 from pathlib import Path
 

@@ -116,8 +116,11 @@ class UnitWriter:
     A context manager: leaving it without `commit` leaves nothing behind.
     """
 
-    def __init__(self, folder: StepFolder, unit: str, basis: str, label: str = "") -> None:
+    def __init__(
+        self, folder: StepFolder, unit: str, basis: str, label: str = "", deaths: int = 0
+    ) -> None:
         """Start `unit` in `folder`; `label` names stage and step in error messages."""
+        self.deaths = deaths
         self._folder, self._unit, self._basis = folder, unit, basis
         self._label = label or folder.name
         self._home = folder.scratch / unit
