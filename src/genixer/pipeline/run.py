@@ -18,7 +18,7 @@ from genixer.pipeline.progress import Progress
 from genixer.pipeline.settings import check_unchanged, read_run, run_path, write_run
 from genixer.pipeline.tables import compact_row, funnel
 from genixer.pipeline.verify import damaged_files
-from genixer.store.disk import free_name, full_disk, link, move
+from genixer.store.disk import free_name, full_disk, link, make_folder, move
 from genixer.store.layout import StepFolder
 from genixer.store.lock import RunLock
 from genixer.store.manifest import Manifest, read_manifest
@@ -182,7 +182,7 @@ def _claim(run: Path) -> None:
                 "choose another one with --out"
             )
     with full_disk(run, 0):
-        run.mkdir(parents=True, exist_ok=True)
+        make_folder(run)
 
 
 _OURS = (".lock", ".run.json.tmp", "external.json", ".external.json.tmp")

@@ -11,6 +11,7 @@ block is tried once more as it is, then in halves, until the request stands alon
 from __future__ import annotations
 
 import logging
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -91,7 +92,8 @@ class Answers:
 
     def _read(self, row: Answer | _Tried | _Afresh) -> None:
         if isinstance(row, Answer):
-            self.known[row.key] = row
+            # Defaults are left out of rows by identity: a name that was read must be the same text.
+            self.known[row.key] = msgspec.structs.replace(row, frame=sys.intern(row.frame))
         elif isinstance(row, _Tried):
             self._tries.update(row.keys)
         else:

@@ -139,6 +139,7 @@ class UnitWriter:
         """Make an empty scratch folder, clearing what a crash may have left there."""
         shutil.rmtree(self._home, ignore_errors=True)
         with full_disk(self._home, 0):
+            make_folder(self._folder.receipts)
             self._home.mkdir(parents=True)
         return self
 
@@ -248,14 +249,16 @@ class UnitWriter:
             sync_files(source for source, _ in files)
         self._retract(receipt)
         moves = [(self._home / name, self._folder.root / name) for name in receipt.outputs]
-        made = dict[Path, None]()
+        made = set[Path]()
         for source, target in [*moves, *files]:
             with full_disk(target, source.stat().st_size):
                 if target.parent not in made:
                     make_folder(target.parent)
-                    made[target.parent] = None
+                    made.add(target.parent)
                 source.replace(target)
-        for folder in made:
+        root = self._folder.root
+        # Another worker may have made a folder a moment ago, and not have synced its name yet.
+        for folder in {root}.union(made, *(set(one.parents) - {*root.parents} for one in made)):
             sync_folder(folder)
         write_stored(self._folder.receipt(self._unit), receipt)
 
