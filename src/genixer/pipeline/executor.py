@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from genixer.errors import IncompleteError
@@ -18,9 +19,6 @@ from genixer.store.manifest import Manifest, Receipt, write_stored
 __all__ = ["Claim", "Executor", "Outcome", "Pool", "Seal", "everything", "write_manifest"]
 
 log = logging.getLogger(__name__)
-
-MAX_DEATHS = 2
-"""A task whose worker died this often ends the run."""
 
 
 Outcome = Receipt | Failure | WorkerDied
@@ -37,6 +35,8 @@ def everything(task: Task) -> Task:
 
 def write_manifest(step: PlannedStep, manifest: Manifest) -> Manifest:
     """The seal of a process that is alone in the run folder."""
+    # A kill right after the commit of a unit leaves its workspace.
+    shutil.rmtree(step.folder.work, ignore_errors=True)
     write_stored(step.folder.manifest, manifest)
     return manifest
 
@@ -64,7 +64,6 @@ class _Open:
     state: StepState
     pending: list[Task]
     running: int = 0
-    deaths: dict[str, int] = field(default_factory=dict)
 
 
 class Executor:
@@ -161,14 +160,14 @@ class Executor:
             log.warning("%s: given back because %s", task, death)
             step.pending.insert(0, task)
             return
-        step.deaths[task.unit] = step.deaths.get(task.unit, 0) + 1
-        if step.deaths[task.unit] >= MAX_DEATHS:
+        deaths = task.deaths + 1
+        if deaths >= task.step.max_deaths:
             raise IncompleteError(
-                f"{task}: its worker died {MAX_DEATHS} times, the last time because {death}; "
+                f"{task}: its worker died {deaths} times, the last time because {death}; "
                 "what is committed stays: run the same command again to go on"
             )
         log.warning("%s: its worker died because %s; trying once more", task, death)
-        step.pending.insert(0, task)
+        step.pending.insert(0, replace(task, deaths=deaths))
 
     def _record(self, task: Task, failure: Failure) -> Failure:
         """Keep the traceback for whoever has to mend the stage; people get the message."""

@@ -26,7 +26,7 @@ from genixer.pipeline.settings import check_unchanged, read_run, run_path, write
 from genixer.pipeline.tables import compact_row, funnel
 from genixer.pipeline.verify import damaged_files
 from genixer.pipeline.workplace import Workplace, workplace
-from genixer.store.disk import full_disk, link, move
+from genixer.store.disk import free_name, full_disk, link, make_folder, move
 from genixer.store.layout import StepFolder
 from genixer.store.leases import close_leases
 from genixer.store.lock import RunLock
@@ -178,10 +178,7 @@ def _execute_and_repair(plan: Plan, place: Workplace, progress: Progress) -> Run
 
 def move_aside(path: Path, why: str) -> None:
     """Give a damaged file another name, so that its shard counts as not done."""
-    target, number = path.with_name(f"{path.name}.corrupt"), 1
-    while target.exists():
-        number += 1
-        target = path.with_name(f"{path.name}.{number}.corrupt")
+    target = free_name(path)
     if path.exists():
         move(path, target)
     log.warning("%s: moved to %s, its shard is made again", why.partition(";")[0], target.name)
@@ -207,7 +204,7 @@ def _claim(run: Path) -> None:
                 "choose another one with --out"
             )
     with full_disk(run, 0):
-        run.mkdir(parents=True, exist_ok=True)
+        make_folder(run)
 
 
 def _is_ours(path: Path) -> bool:

@@ -47,6 +47,8 @@ class Task:
     items: int = 0
     shards: int = 0
     """Of `finish` only: how many shards there are."""
+    deaths: int = 0
+    """Workers that ended while they did it."""
     fence: Fence | None = None
     """The lease it is done under, where several processes share the run folder."""
 

@@ -72,7 +72,8 @@ class Workbench:
         planned = task.step
         if task.unit == PREPARE:
             _clear_stale(planned.folder, task.basis)
-        with UnitWriter(planned.folder, task.unit, task.basis, planned.label, task.fence) as out:
+        what = (planned.folder, task.unit, task.basis, planned.label)
+        with UnitWriter(*what, deaths=task.deaths, fence=task.fence) as out:
             if task.unit == PREPARE:
                 total, one_to_one = _count_items(stage, step, task)
                 stage.prepare(step, out)

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from genixer.data import encode_row
 from genixer.errors import LeaseLostError
-from genixer.store.disk import full_disk, sync_folder
+from genixer.store.disk import full_disk, make_folder, sync_files, sync_folder
 from genixer.store.layout import StepFolder
 from genixer.store.manifest import Receipt, read_receipt, read_stored, write_stored
 
@@ -99,6 +99,8 @@ def commit_fenced(folder: StepFolder, receipt: Receipt, fence: Fence) -> None:
     """Commit what lies in the stage; raises `LeaseLostError`, nothing changed, if too late."""
     stage = stage_of(folder, receipt.unit, fence)
     try:
+        with full_disk(stage, sum(entry.bytes for entry in receipt.files.values())):
+            sync_files(stage / "files" / path for path in receipt.files)
         write_stored(stage / _RECEIPT, receipt)
     except FileNotFoundError as error:
         raise LeaseLostError(f"{stage}: another process has removed it") from error
@@ -118,8 +120,9 @@ def finish_commit(folder: StepFolder, unit: str, fence: Fence) -> None:
         moves += [(stage / "files" / path, folder.files / path) for path in receipt.files]
         for source, target in moves:
             _move_once(source, target)
-        if moves:
-            sync_folder(folder.root)
+        inner = {one for _, target in moves for one in target.parents}
+        for one in {folder.root} | inner - {*folder.root.parents}:
+            sync_folder(one)
         _move_once(stage / _RECEIPT, folder.receipt(unit))
         sync_folder(folder.receipts)
         _drop_leftovers(folder, unit, old, receipt)
@@ -129,7 +132,7 @@ def finish_commit(folder: StepFolder, unit: str, fence: Fence) -> None:
 def _move_once(source: Path, target: Path) -> None:
     """Rename, unless somebody did."""
     with full_disk(target, 0):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         with contextlib.suppress(FileNotFoundError):
             source.replace(target)
 
