@@ -14,7 +14,8 @@
     |-- SettingsChangedError (5)  the run folder belongs to other settings
     |-- BackendError (6)       a model or server failed
     |-- IncompleteError (7)    the run ended with work left
-    `-- BadLossError (8)       a training's loss is no number
+    |-- BadLossError (8)       a training's loss is no number
+    `-- ParityError (9)        two backends that do not say the same
 
 Broken *data* never reaches the user as one of these: it is counted and kept aside. They are for
 broken code or config.
@@ -39,6 +40,7 @@ __all__ = [
     "LicenceError",
     "LockedError",
     "LossError",
+    "ParityError",
     "SettingsChangedError",
     "StoreError",
     "UnknownNameError",
@@ -139,6 +141,12 @@ class BadLossError(GenixerError):
     """The loss became NaN or infinite; the message names the step and the rows of the batch."""
 
     exit_code = 8
+
+
+class ParityError(GenixerError):
+    """Two backends whose rows must not be mixed; the message shows the worst examples."""
+
+    exit_code = 9
 
 
 def near(name: str, known: Iterable[str]) -> str:
