@@ -29,7 +29,8 @@ def parity(
     """Compare two generate steps that asked the same with temperature 0.
 
     `first` and `second` are step folders, or run folders with one generate step; what `second` has
-    no answer to counts as answered otherwise. The report goes to the file `out`, passed or not. Raises `ParityError` when nothing could be compared.
+    no answer to counts as answered otherwise. The report goes to the file `out`, passed or not.
+    Raises `ParityError` when nothing could be compared.
     """
     chosen = bar or ParityBar()
     sides = _generations(Path(first)), _generations(Path(second))
