@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from genixer.data import Generation, Request, encode_row
 from genixer.errors import ConfigError
 from genixer.inference import load_backend, named_files
+from genixer.inference.ahead import announce
 from genixer.models.base import shipped_models, weights_folder
 from genixer.sources.unlabelled import find_pools, image_paths
 from genixer.stages.base import (
@@ -78,9 +79,11 @@ class GenerateStage(Stage):
                 f"set rows_per_shard of the step to a multiple of its block"
             )
         catalog = ImageCatalog(step.images)
-        for start in range(first, first + count, block):
-            numbers = range(start, min(start + block, first + count))
-            self._ask(step, list(self._plan.requests(step, numbers, catalog, out)), out)
+        last = first + count
+        ranges = [range(start, min(start + block, last)) for start in range(first, last, block)]
+        asked = [list(self._plan.requests(step, one, catalog, out)) for one in ranges]
+        for now, following in zip(asked, [*asked[1:], []], strict=True):
+            self._ask(step, now, following, out)
 
     def needs(self) -> list[Need]:
         """JSON of a given form, where the backend's settings ask for it."""
@@ -101,11 +104,14 @@ class GenerateStage(Stage):
         items = sum(1 for _ in image_paths(folder)) * self._plan.per_image
         return Estimate(items, items, items * 20, items / 100, items * 1200)
 
-    def _ask(self, step: Step, requests: Sequence[Request], out: RowWriter) -> None:
-        """One block through the model."""
+    def _ask(
+        self, step: Step, requests: Sequence[Request], following: Sequence[Request], out: RowWriter
+    ) -> None:
+        """One block through the model, which may look at the images of the `following` one."""
         if not requests:
             return
         backend = self._load(step)
+        announce(backend, following, step.images)
         generator = _public_name(self.settings.model)
         for request, completion in zip(
             requests, backend.generate(requests, step.images), strict=True
