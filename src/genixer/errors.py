@@ -10,9 +10,11 @@
     |   `-- LossError          an export that would leave rows out unasked
     |-- StoreError (4)         shards or manifests: missing, damaged, full disk
     |   |-- CorruptShardError  bytes do not match their digest
+    |   |-- LeaseLostError     another process took over this unit of work
     |   `-- LockedError        another run holds the folder
     |-- SettingsChangedError (5)  the run folder belongs to other settings
     |-- BackendError (6)       a model or server failed
+    |   `-- MemoryFullError    it was given more at once than there is memory for
     |-- IncompleteError (7)    the run ended with work left
     |-- BadLossError (8)       a training's loss is no number
     `-- ParityError (9)        two backends that do not say the same
@@ -37,9 +39,11 @@ __all__ = [
     "FrameError",
     "GenixerError",
     "IncompleteError",
+    "LeaseLostError",
     "LicenceError",
     "LockedError",
     "LossError",
+    "MemoryFullError",
     "ParityError",
     "SettingsChangedError",
     "StoreError",
@@ -115,6 +119,10 @@ class CorruptShardError(StoreError):
     path: Path | None = None
 
 
+class LeaseLostError(StoreError):
+    """A unit of work that another process took over; what was made of it here is dropped."""
+
+
 class LockedError(StoreError):
     """Another live process holds the run folder."""
 
@@ -129,6 +137,10 @@ class BackendError(GenixerError):
     """A model or server that failed after its retries."""
 
     exit_code = 6
+
+
+class MemoryFullError(BackendError):
+    """A model that was given more at once than there is memory for; fewer requests may go."""
 
 
 class IncompleteError(GenixerError):

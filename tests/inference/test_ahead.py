@@ -46,11 +46,15 @@ def test_what_went_wrong_ahead_is_raised_where_it_is_asked_for() -> None:
         ahead.get(0)
 
 
-def test_what_nobody_asked_for_is_dropped() -> None:
-    ahead = Ahead(str)
+def test_two_announcements_are_kept_and_no_more() -> None:
+    read: list[int] = []
+    ahead = Ahead(lambda key: read.append(key) or key)
     for start in range(0, 100, 10):
         ahead.expect(range(start, start + 10))
-    assert len(ahead._coming) == 10
+    assert sorted(ahead._coming) == list(range(80, 100))
+    assert [ahead.get(key) for key in range(80, 100)] == list(range(80, 100))
+    assert ahead.get(0) == 0
+    assert read[-1] == 0
 
 
 def test_a_backend_says_the_same_ahead_or_not(

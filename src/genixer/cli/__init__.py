@@ -84,6 +84,9 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=0, help="Worker processes; 0 works in this one.")
     ] = None,
+    executor: Annotated[
+        str | None, typer.Option(help="Who does the work: local, leases (shared folder) or ray.")
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Hash everything that is committed first.")
     ] = False,
@@ -93,6 +96,7 @@ def run(
     if dry_run:
         _print_plan(config, overrides, out, limit, as_json)
         return
+    from genixer.config import executor_name
     from genixer.pipeline.run import run as run_config
 
     try:
@@ -104,6 +108,7 @@ def run(
                 new_run=new_run,
                 limit=limit,
                 workers=workers,
+                executor=executor_name(executor, "--executor"),
                 check=check,
                 progress=progress,
             )
@@ -227,8 +232,10 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _terminate)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("genixer").setLevel(logging.INFO)
+    from genixer.training.outside import run_together
+
     try:
-        app()
+        run_together(app)
     except GenixerError as error:
         typer.echo(f"genixer: {error}", err=True)
         sys.exit(error.exit_code)

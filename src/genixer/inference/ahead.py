@@ -32,15 +32,17 @@ class Ahead(Generic[K, V]):
         self._read = read
         self._thread: ThreadPoolExecutor | None = None
         self._coming: dict[K, Future[V]] = {}
+        self._latest: dict[K, None] = {}
 
     def expect(self, keys: Iterable[K]) -> None:
-        """These come next; what was announced before and never asked for is dropped."""
+        """These come after what was announced last; what was announced before that is dropped."""
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="ahead")
-        wanted = dict.fromkeys(keys)
-        for key in [key for key in self._coming if key not in wanted]:
+        latest, self._latest = self._latest, dict.fromkeys(keys)
+        kept = latest | self._latest
+        for key in [key for key in self._coming if key not in kept]:
             self._coming.pop(key).cancel()
-        for key in wanted:
+        for key in self._latest:
             if key not in self._coming:
                 self._coming[key] = self._thread.submit(self._read, key)
 

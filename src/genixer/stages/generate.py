@@ -7,16 +7,16 @@ list), and for each the same list of requests, so that those about one image lie
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genixer.data import Generation, Request, encode_row
 from genixer.errors import ConfigError
 from genixer.inference import load_backend, named_files
-from genixer.inference.ahead import announce
 from genixer.models.base import shipped_models, weights_folder
 from genixer.sources.unlabelled import find_pools, image_paths
+from genixer.stages.answers import Answer, Answers, keyed
 from genixer.stages.base import (
     Estimate,
     FileWriter,
@@ -43,6 +43,8 @@ class GenerateStage(Stage):
     """
 
     name = "generate"
+    version = 2
+    max_deaths = 40
     Settings = GenerateSettings
 
     def __init__(self, settings: GenerateSettings) -> None:
@@ -71,7 +73,7 @@ class GenerateStage(Stage):
         self._plan.write(step, out)
 
     def process(self, step: Step, first: int, count: int, out: RowWriter) -> None:
-        """Ask requests `first` to `first + count`, block by block."""
+        """Ask requests `first` to `first + count`, but for those that are answered already."""
         block = self.settings.block
         if first % block:
             raise ConfigError(
@@ -80,10 +82,15 @@ class GenerateStage(Stage):
             )
         catalog = ImageCatalog(step.images)
         last = first + count
-        ranges = [range(start, min(start + block, last)) for start in range(first, last, block)]
-        asked = [list(self._plan.requests(step, one, catalog, out)) for one in ranges]
-        for now, following in zip(asked, [*asked[1:], []], strict=True):
-            self._ask(step, now, following, out)
+        blocks = keyed(
+            list(self._plan.requests(step, range(start, min(start + block, last)), catalog, out))
+            for start in range(first, last, block)
+        )
+        with Answers(out.workspace(), out.deaths) as answers:
+            answers.ask(blocks, lambda: self._load(step), step.images)
+            for asked in blocks:
+                for key, request in asked.items():
+                    self._write(request, answers.known[key], out)
 
     def needs(self) -> list[Need]:
         """JSON of a given form, where the backend's settings ask for it."""
@@ -104,35 +111,24 @@ class GenerateStage(Stage):
         items = sum(1 for _ in image_paths(folder)) * self._plan.per_image
         return Estimate(items, items, items * 20, items / 100, items * 1200)
 
-    def _ask(
-        self, step: Step, requests: Sequence[Request], following: Sequence[Request], out: RowWriter
-    ) -> None:
-        """One block through the model, which may look at the images of the `following` one."""
-        if not requests:
+    def _write(self, request: Request, answer: Answer, out: RowWriter) -> None:
+        """One row of the shard."""
+        if answer.completion.finish == "error":
+            detail = answer.detail or f"{request.image.path} could not be given to the model"
+            out.quarantine(request.id, "backend_error", detail, encode_row(request))
             return
-        backend = self._load(step)
-        announce(backend, following, step.images)
-        generator = _public_name(self.settings.model)
-        for request, completion in zip(
-            requests, backend.generate(requests, step.images), strict=True
-        ):
-            if completion.finish == "error":
-                detail = f"{request.image.path} could not be given to the model"
-                out.quarantine(request.id, "backend_error", detail, encode_row(request))
-                continue
-            canvas = backend.canvas(request.image.width, request.image.height)
-            out.keep(
-                Generation(
-                    request.id,
-                    request,
-                    completion,
-                    canvas.frame,
-                    canvas.decimals,
-                    generator,
-                    backend.revision,
-                    self.settings.licence,
-                )
+        out.keep(
+            Generation(
+                request.id,
+                request,
+                answer.completion,
+                answer.frame,
+                answer.decimals,
+                _public_name(self.settings.model),
+                answer.revision,
+                self.settings.licence,
             )
+        )
 
     def _load(self, step: Step) -> Backend:
         """The backend, once a process."""
