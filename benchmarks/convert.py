@@ -1,7 +1,8 @@
 """What `convert-weights` costs: a LLaVA in torch files to safetensors, and the usual way.
 
-Whole, and as a difference to another model. Each runs in a process of its own; memory is what the process itself holds (mapped files, which the
-system may drop, not counted). The usual way loads the checkpoint, renames, and saves it.
+Whole, and as a difference to another model. Each runs in a process of its own; memory is what the
+process itself holds (mapped files, which the system may drop, not counted). The usual way loads the
+checkpoint, renames, and saves it.
 
 Command:  python benchmarks/convert.py [--layers 6]
 Target:   at most 1.3 x the largest file, whatever the number of files; of a difference, 1.3 x the

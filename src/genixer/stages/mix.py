@@ -143,7 +143,7 @@ class MixStage(Stage):
         return self._check
 
     def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:
-        """What is drawn, leaks not known; 20 000 candidates a second, 1000 where their pictures are looked at."""
+        """What is drawn, before leaks; 20 000 candidates a second, 1000 whose pictures are seen."""
         roles = ("base",) if self.settings.arm == "none" else ("base", "synthetic")
         counts = [[one.kept for one in inputs.get(role, ())] for role in roles]
         if any(None in of_role for of_role in counts):
