@@ -7,38 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from PIL import Image
 
 from genixer.data import Generation
 from genixer.errors import IncompleteError
-from genixer.inference import BACKENDS
 from genixer.pipeline.run import run
 from genixer.pipeline.verify import verify
 from genixer.store.reader import open_step
 
 PICTURES = 12
-
-
-@pytest.fixture
-def generate(toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Writes a config that asks a toy backend about a few pictures."""
-    monkeypatch.setattr(BACKENDS, "_all", None)
-    (tmp_path / "pictures").mkdir()
-    for number in range(PICTURES):
-        path = tmp_path / "pictures" / f"{number}.png"
-        Image.new("RGB", (8, 8 + number), (20 * number, 90, 90)).save(path)
-
-    def write(backend: str, **settings: object) -> Path:
-        asked = {"images": str(tmp_path / "pictures"), "backend": backend, "block": 8}
-        asked |= {"tasks": ["rec"], "backend_settings": settings}
-        step = {"stage": "generate", "rows_per_shard": 16, "with": asked}
-        config = {"name": "c", "images": str(tmp_path / "pictures"), "steps": {"generate": step}}
-        path = tmp_path / f"{backend}.yaml"
-        path.write_text(yaml.safe_dump(config))
-        return path
-
-    return write
 
 
 def answers(folder: Path) -> dict[str, str]:

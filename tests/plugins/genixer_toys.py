@@ -188,7 +188,9 @@ class ModelSettings(ScriptedSettings):
     hogs_on: tuple[str, ...] = ()
     """Pictures that need a gigabyte, of which there is none."""
     says: tuple[str, ...] = ()
-    """Texts to answer with in turn."""
+    """Texts to answer with in turn, escaped as in Python source; `1000*x` is a thousand of x."""
+    logprob: str = ""
+    """Log-probability of a token that every answer ends with."""
 
 
 class ToyModel(ScriptedBackend):
@@ -219,7 +221,12 @@ class ToyModel(ScriptedBackend):
     def _say(self, completion: Completion, request: Request) -> Completion:
         texts = self.settings.says
         number = int(request.image.path.partition(".")[0])
-        return msgspec.structs.replace(completion, text=texts[number % len(texts)])
+        times, _, text = texts[number % len(texts)].rpartition("*")
+        text = text.encode().decode("unicode_escape") * int(times or 1)
+        ids, logprobs = completion.token_ids, completion.logprobs
+        if self.settings.logprob:
+            ids, logprobs = (*ids, 1), (*logprobs, float(self.settings.logprob))
+        return Completion(request.id, text, ids, logprobs, "stop")
 
     def _note(self, done: Sequence[Completion]) -> None:
         if self.settings.asked:
