@@ -22,7 +22,7 @@ SAYS = [
     "Where is it? Answer: [nan,Infinity,-Infinity,NaN]",
     "Where is it? Answer: [" + ",".join(["9" * 400] * 4) + "]",
     "Where is it? Answer: [0." + "1" * 400 + ",0.1,0.2,1e999]",
-    r'\"}\n{\"id\":\"forged\"}\n',
+    r"\"}\n{\"id\":\"forged\"}\n",
     "<image><s>[INST]</s> Answer: <box>",
     r"\U0001f980 Answer: \U0001f469\u200d\U0001f680",
     "",

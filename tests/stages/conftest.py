@@ -89,6 +89,12 @@ def memory_step(tmp_path: Path) -> Callable[..., MemoryStep]:
 
 
 @pytest.fixture
+def memory_writer(tmp_path: Path) -> MemoryWriter:
+    """Where a unit of work of the step `generate` writes, kept in memory but for its files."""
+    return MemoryWriter(tmp_path / "generate" / "files")
+
+
+@pytest.fixture
 def run_stage(tmp_path: Path) -> Run:
     """`run_stage(stage, rows, name=.., shard=.., images=..)` gives the finished step.
 

@@ -93,9 +93,7 @@ class Unit:
 
         with Answers(self.home / "work", self.deaths) as answers:
             answers.ask(self.blocks, load, self.home)
-            return {
-                key: answers.known[key].completion for block in self.blocks for key in block
-            }
+            return {key: answers.known[key].completion for block in self.blocks for key in block}
 
     def ask_until_done(self, model: Model) -> dict[str, Completion]:
         while True:

@@ -15,7 +15,8 @@ from genixer.filters.rules import RulesFilter, RulesSettings
 from genixer.inference.scripted import ScriptedBackend, ScriptedSettings
 from genixer.stages.base import Step
 from genixer.stages.decode import DecodeSettings, DecodeStage
-from genixer.stages.generate import GenerateSettings, GenerateStage
+from genixer.stages.generate import GenerateStage
+from genixer.stages.requests import GenerateSettings
 from genixer.tasks.instructions import lines
 
 
@@ -208,7 +209,7 @@ def test_a_limited_step_plans_no_more_images_than_it_needs(step: Step) -> None:
 
 def test_the_plan_may_span_files(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run(stage(), step).kept
-    monkeypatch.setattr("genixer.stages.generate._PLAN_ROWS", 2)
+    monkeypatch.setattr("genixer.stages.requests._PLAN_ROWS", 2)
     assert run(stage(), step, 16).kept == whole
     assert len(list((step.run / "generate" / "files" / "plan").iterdir())) == 4
 

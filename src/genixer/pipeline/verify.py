@@ -16,7 +16,14 @@ from genixer.pipeline.settings import RunFile, read_run
 from genixer.pipeline.tables import funnel
 from genixer.store.disk import digest_file
 from genixer.store.layout import FINISH, PREPARE, StepFolder, shard_unit
-from genixer.store.manifest import Counts, Manifest, Receipt, read_manifest, read_receipt, read_stored
+from genixer.store.manifest import (
+    Counts,
+    Manifest,
+    Receipt,
+    read_manifest,
+    read_receipt,
+    read_stored,
+)
 from genixer.store.reader import read_lines, shard_entry
 
 __all__ = ["VerifyReport", "damaged_files", "verify"]

@@ -28,11 +28,11 @@ __all__ = [
     "RowsEntry",
     "ShardEntry",
     "committed",
+    "encode_stored",
     "read_manifest",
     "read_receipt",
     "read_stored",
     "seal",
-    "sealed",
     "write_stored",
 ]
 
@@ -165,7 +165,7 @@ def seal(what: msgspec.Struct) -> str:
     return xxhash.xxh3_64_hexdigest(encode_row(what))
 
 
-def sealed(what: msgspec.Struct) -> bytes:
+def encode_stored(what: msgspec.Struct) -> bytes:
     """Readable JSON of a struct with an empty `check`, which it gets."""
     whole = msgspec.structs.replace(what, check=seal(what))
     return msgspec.json.format(encode_row(whole), indent=1) + b"\n"
@@ -173,7 +173,7 @@ def sealed(what: msgspec.Struct) -> bytes:
 
 def write_stored(path: Path, what: Receipt | Manifest) -> None:
     """Write a receipt or manifest, whole or not at all, in readable JSON."""
-    write_atomic(path, sealed(what))
+    write_atomic(path, encode_stored(what))
 
 
 def read_stored(path: Path, kind: type[T]) -> T | None:
