@@ -97,18 +97,18 @@ def generate(
 ) -> Callable[..., Path]:
     """Writes a config that asks a toy backend two things about every picture.
 
-    Keywords are settings of the backend, `steps` more steps, `asked` more settings of the stage.
+    Keywords are settings of the backend, `steps` more steps, `more` settings of the stage.
     """
     monkeypatch.setattr(BACKENDS, "_all", None)
 
     def write(
         backend: str,
         steps: dict[str, object] | None = None,
-        asked: dict[str, object] | None = None,
+        more: dict[str, object] | None = None,
         **settings: object,
     ) -> Path:
         given = {"images": str(pool), "backend": backend, "block": 8, "tasks": ["rec"]}
-        given |= {"backend_settings": settings, **(asked or {})}
+        given |= {"backend_settings": settings, **(more or {})}
         step = {"stage": "generate", "rows_per_shard": 16, "with": given}
         config = {"name": "c", "seed": 5, "images": str(pool)}
         config["steps"] = {"generate": step, **(steps or {})}

@@ -94,7 +94,7 @@ def test_a_picture_under_two_names_gives_rows_for_both_and_one_listed_twice_for_
     names = [f"{number}.png" for number in (3, 1, 3, 100, 2)]
     (pool / "list.txt").write_text("\n".join(names))
     for backend in ("toy_model", "toy_stream"):
-        config = generate(backend, asked={"images": str(pool / "list.txt")})
+        config = generate(backend, more={"images": str(pool / "list.txt")})
         done = run(config, out=tmp_path / backend, workers=0)
         rows = list(open_step(done.folder / "generate").rows(Generation))
         paths = [row.request.image.path for row in rows]
