@@ -26,11 +26,12 @@ def cluster() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(PLUGINS))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # loopback
         for name, value in (quick | {"health_check_failure_threshold": 4}).items():
             patch.setenv(f"RAY_{name}", str(value))
         from ray.cluster_utils import Cluster
 
-        own: dict[str, Any] = {"node_ip_address": "127.0.0.1", "object_store_memory": 80 << 20}
+        own: dict[str, Any] = {"object_store_memory": 80 << 20}
         made = Cluster(
             initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **own}
         )
