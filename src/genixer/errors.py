@@ -16,7 +16,8 @@
     |-- BackendError (6)       a model or server failed
     |   `-- MemoryFullError    it was given more at once than there is memory for
     |-- IncompleteError (7)    the run ended with work left
-    `-- BadLossError (8)       a training's loss is no number
+    |-- BadLossError (8)       a training's loss is no number
+    `-- ParityError (9)        two backends that do not say the same
 
 Broken *data* never reaches the user as one of these: it is counted and kept aside. They are for
 broken code or config.
@@ -43,6 +44,7 @@ __all__ = [
     "LockedError",
     "LossError",
     "MemoryFullError",
+    "ParityError",
     "SettingsChangedError",
     "StoreError",
     "UnknownNameError",
@@ -151,6 +153,12 @@ class BadLossError(GenixerError):
     """The loss became NaN or infinite; the message names the step and the rows of the batch."""
 
     exit_code = 8
+
+
+class ParityError(GenixerError):
+    """Two backends whose rows must not be mixed; the message shows the worst examples."""
+
+    exit_code = 9
 
 
 def near(name: str, known: Iterable[str]) -> str:

@@ -4,11 +4,15 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
+import yaml
+from PIL import Image
 
+from genixer.inference import BACKENDS
 from genixer.store.layout import StepFolder
 from genixer.store.manifest import read_manifest
 
@@ -74,3 +78,44 @@ class Bench:
 def bench(tmp_path: Path) -> Bench:
     """A place for runs that come to harm."""
     return Bench(tmp_path)
+
+
+PICTURES = 12
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Path:
+    """A folder of a few pictures, `0.png` to `11.png`."""
+    (tmp_path / "pictures").mkdir()
+    for number in range(PICTURES):
+        path = tmp_path / "pictures" / f"{number}.png"
+        Image.new("RGB", (8, 8 + number), (20 * number, 90, 90)).save(path)
+    return tmp_path / "pictures"
+
+
+@pytest.fixture
+def generate(
+    toys: None, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Path]:
+    """Writes a config that asks a toy backend two things about every picture.
+
+    Keywords are settings of the backend, `steps` more steps, `more` settings of the stage.
+    """
+    monkeypatch.setattr(BACKENDS, "_all", None)
+
+    def write(
+        backend: str,
+        steps: dict[str, object] | None = None,
+        more: dict[str, object] | None = None,
+        **settings: object,
+    ) -> Path:
+        given = {"images": str(pool), "backend": backend, "block": 8, "tasks": ["rec"]}
+        given |= {"backend_settings": settings, **(more or {})}
+        step = {"stage": "generate", "rows_per_shard": 16, "with": given}
+        config = {"name": "c", "seed": 5, "images": str(pool)}
+        config["steps"] = {"generate": step, **(steps or {})}
+        path = tmp_path / f"{backend}.yaml"
+        path.write_text(yaml.safe_dump(config))
+        return path
+
+    return write

@@ -12,6 +12,7 @@ import typer
 from genixer import __version__
 from genixer.cli.datasets import doctor
 from genixer.cli.exchange import export, import_
+from genixer.cli.parity import parity
 from genixer.cli.steps import collect, instruct, mix, train
 from genixer.cli.terminal import Json, Limit, print_json, progress_here
 from genixer.cli.weights import convert_weights
@@ -30,6 +31,7 @@ Exit codes:
   6    a model failed
   7    work is left
   8    a training's loss is no number
+  9    two backends do not say the same
   130  interrupted (Ctrl-C)
   143  terminated"""
 
@@ -175,6 +177,9 @@ def verify(
         typer.echo(f"{report.run}: {len(report.manifests)} steps verified, every byte as committed")
 
 
+app.command(
+    epilog="Example: genixer parity runs/on-gpu runs/on-cpu --requests 100 --out parity.json"
+)(parity)
 app.command(epilog="Example: genixer export runs/demo/judge --format llava --out demo.json")(export)
 app.command(
     "import", epilog="Example: genixer import set.json --format llava --images coco --out runs/set"
