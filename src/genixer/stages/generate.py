@@ -21,6 +21,7 @@ from genixer.store.images import ImageCatalog
 
 if TYPE_CHECKING:
     from genixer.inference.base import Backend
+    from genixer.tasks.base import Canvas
 
 __all__ = ["GenerateStage"]
 
@@ -69,16 +70,20 @@ class GenerateStage(Stage):
                 f"set rows_per_shard of the step to a multiple of its block"
             )
         catalog = ImageCatalog(step.images)
+
+        def canvas(width: int, height: int) -> Canvas:
+            return self._load(step).canvas(width, height)
+
         for start in range(first, first + count, block):
             numbers = range(start, min(start + block, first + count))
-            self._ask(step, list(self._plan.requests(step, numbers, catalog, out)), out)
+            self._ask(step, list(self._plan.requests(step, numbers, catalog, out, canvas)), out)
 
     def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:
         """About 100 completions of 20 tokens a second and core (tiny preset)."""
         folder = Path(self.settings.images)
         if self.settings.images.startswith("@") or not folder.is_dir():
             return Estimate()
-        items = sum(1 for _ in image_paths(folder)) * self._plan.per_image
+        items = self._plan.total(sum(1 for _ in image_paths(folder)))
         return Estimate(items, items, items * 20, items / 100, items * 1200)
 
     def _ask(self, step: Step, requests: Sequence[Request], out: RowWriter) -> None:
