@@ -14,7 +14,8 @@
     |-- SettingsChangedError (5)  the run folder belongs to other settings
     |-- BackendError (6)       a model or server failed
     |-- IncompleteError (7)    the run ended with work left
-    `-- BadLossError (8)       a training's loss is no number
+    |-- BadLossError (8)       a training's loss is no number
+    `-- BudgetSpentError (9)   the run stopped at --max-cost or --max-hours
 
 Broken *data* never reaches the user as one of these: it is counted and kept aside. They are for
 broken code or config.
@@ -29,6 +30,7 @@ from pathlib import Path
 __all__ = [
     "BackendError",
     "BadLossError",
+    "BudgetSpentError",
     "CannotEncodeError",
     "ConfigError",
     "CorruptShardError",
@@ -139,6 +141,12 @@ class BadLossError(GenixerError):
     """The loss became NaN or infinite; the message names the step and the rows of the batch."""
 
     exit_code = 8
+
+
+class BudgetSpentError(GenixerError):
+    """A run that stopped where its budget ends; everything begun is committed."""
+
+    exit_code = 9
 
 
 def near(name: str, known: Iterable[str]) -> str:

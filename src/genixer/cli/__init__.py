@@ -12,8 +12,8 @@ import typer
 from genixer import __version__
 from genixer.cli.datasets import doctor
 from genixer.cli.exchange import export, import_
-from genixer.cli.steps import collect, instruct, mix, train
-from genixer.cli.terminal import Json, Limit, print_json, progress_here
+from genixer.cli.steps import collect, generate, instruct, mix, train
+from genixer.cli.terminal import Json, Limit, MaxCost, MaxHours, print_json, progress_here
 from genixer.cli.weights import convert_weights
 from genixer.errors import GenixerError
 
@@ -30,6 +30,7 @@ Exit codes:
   6    a model failed
   7    work is left
   8    a training's loss is no number
+  9    the budget is spent (--max-cost, --max-hours)
   130  interrupted (Ctrl-C)
   143  terminated"""
 
@@ -85,12 +86,15 @@ def run(
     check: Annotated[
         bool, typer.Option("--check", help="Hash everything that is committed first.")
     ] = False,
+    max_cost: MaxCost = None,
+    max_hours: MaxHours = None,
     as_json: Json = False,
 ) -> None:
     """Run all steps of a config; the same command again goes on where it was."""
     if dry_run:
         _print_plan(config, overrides, out, limit, as_json)
         return
+    from genixer.pipeline.budget import Budget
     from genixer.pipeline.run import run as run_config
 
     try:
@@ -104,6 +108,7 @@ def run(
                 workers=workers,
                 check=check,
                 progress=progress,
+                budget=Budget(max_cost, max_hours),
             )
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command goes on where it was", err=True)
@@ -144,6 +149,10 @@ app.command(
     epilog="Example: genixer mix arm=kept --from base=runs/demo/collect "
     "--from synthetic=runs/demo/dedup --out runs/mix"
 )(mix)
+app.command(
+    epilog="Example: genixer generate images=photos model=base 'tasks=[rec, common_vqa]' "
+    "--out runs/raw --limit 20"
+)(generate)
 app.command(
     epilog="Example: genixer train model=start steps=100 --from runs/demo/lessons-kept "
     "--out runs/student"

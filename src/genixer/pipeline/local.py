@@ -10,6 +10,7 @@ from multiprocessing.connection import wait
 from typing import Protocol
 
 from genixer.errors import IncompleteError
+from genixer.pipeline.budget import Budget
 from genixer.pipeline.plan import Plan, PlannedStep
 from genixer.pipeline.progress import Progress
 from genixer.pipeline.state import StepState, Task, current_manifest, inputs_of, look
@@ -138,9 +139,12 @@ class _Open:
 class LocalExecutor:
     """Runs every step of a plan that is not complete. One use."""
 
-    def __init__(self, plan: Plan, workers: int, progress: Progress) -> None:
-        """Run `plan` on `workers` processes, or in this one if 0."""
+    def __init__(
+        self, plan: Plan, workers: int, progress: Progress, budget: Budget | None = None
+    ) -> None:
+        """Run `plan` on `workers` processes, or in this one if 0, while `budget` has room."""
         self._plan, self._progress = plan, progress
+        self._budget = budget or Budget()
         threads = max((step.threads for step in plan.steps), default=1)
         self._pool: Pool = ProcessPool(workers, threads) if workers else InlinePool()
         self._waiting: list[PlannedStep] = list(plan.steps)
@@ -158,15 +162,25 @@ class LocalExecutor:
         try:
             self._admit()
             while self._open:
-                pending = {name: step.pending for name, step in self._open.items()}
-                for task in self._pool.submit(pending):
+                for task in self._pool.submit(self._affordable()):
                     step = self._open[task.step.name]
                     step.pending.remove(task)
                     step.running += 1
+                if not any(step.running for step in self._open.values()):
+                    raise self._budget.error()
                 for task, outcome in self._pool.collect():
                     self._take(task, outcome)
         finally:
             self._pool.close()
+
+    def _affordable(self) -> dict[str, list[Task]]:
+        """Units that can be worked on now, as many as the budget has room for."""
+        room = self._budget.room(sum(step.running for step in self._open.values()))
+        pending = {}
+        for name, step in self._open.items():
+            pending[name] = step.pending[:room]
+            room = None if room is None else room - len(pending[name])
+        return pending
 
     def _admit(self) -> None:
         """Open every step whose inputs are finished; complete ones are passed at once."""
@@ -204,7 +218,8 @@ class LocalExecutor:
             self._mourn(step, task, outcome)
             return
         step.state.accept(outcome)
-        self._progress.advanced(task.step.name, len(step.state.shards), step.state.shard_count)
+        done, total = len(step.state.shards), step.state.shard_count
+        self._progress.advanced(task.step.name, done, total, outcome)
         self._settle(step)
         self._admit()
 

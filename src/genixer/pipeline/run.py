@@ -12,7 +12,9 @@ from typing import Any
 
 from genixer.config import RunConfig, environment_workers, load_config, runs_folder
 from genixer.errors import ConfigError, CorruptShardError
+from genixer.pipeline.budget import Budget
 from genixer.pipeline.local import LocalExecutor
+from genixer.pipeline.meter import Meter
 from genixer.pipeline.plan import Plan, make_plan
 from genixer.pipeline.progress import Progress
 from genixer.pipeline.settings import check_unchanged, read_run, run_path, write_run
@@ -85,6 +87,7 @@ def run(
     workers: int | None = None,
     check: bool = False,
     progress: Progress | None = None,
+    budget: Budget | None = None,
 ) -> RunResult:
     """Run a config, or go on with it: complete steps are passed, a torn one goes on where it was.
 
@@ -97,6 +100,7 @@ def run(
         workers: worker processes, 0 for none; the config's number by default.
         check: read and hash everything that is committed before going on.
         progress: who hears how it goes; nobody by default.
+        budget: what may be spent before it stops with `BudgetSpentError`.
 
     Raises a `GenixerError` when the run does not become complete.
     """
@@ -108,7 +112,7 @@ def run(
     if workers is None:
         asked = environment_workers()
         workers = loaded.workers if asked is None else asked
-    return execute(loaded, plan, workers, check, progress or Progress())
+    return execute(loaded, plan, workers, check, progress or Progress(), budget)
 
 
 def run_folder(config: RunConfig, out: str | Path | None, limit: int | None) -> Path:
@@ -118,9 +122,16 @@ def run_folder(config: RunConfig, out: str | Path | None, limit: int | None) -> 
 
 
 def execute(
-    config: RunConfig, plan: Plan, workers: int, check: bool, progress: Progress
+    config: RunConfig,
+    plan: Plan,
+    workers: int,
+    check: bool,
+    progress: Progress,
+    budget: Budget | None = None,
 ) -> RunResult:
     """Run `plan` in its folder, which must be new or hold the same run."""
+    budget = budget or Budget()
+    budget.begin(config.costs)
     _claim(plan.run)
     with RunLock(plan.run):
         check_unchanged(plan)
@@ -133,15 +144,16 @@ def execute(
                 shutil.rmtree(step.folder.work, ignore_errors=True)
         if check:
             _check_everything(plan)
-        return _execute_and_repair(plan, workers, progress)
+        with Meter(plan, config.costs, budget, progress) as meter:
+            return _execute_and_repair(plan, workers, meter, budget)
 
 
-def _execute_and_repair(plan: Plan, workers: int, progress: Progress) -> RunResult:
+def _execute_and_repair(plan: Plan, workers: int, progress: Progress, budget: Budget) -> RunResult:
     """Run; a corrupt shard that turns up is moved aside and made again."""
     worked: dict[str, None] = {}
     repairs = 0
     while True:
-        executor = LocalExecutor(plan, workers, progress)
+        executor = LocalExecutor(plan, workers, progress, budget)
         try:
             executor.run()
         except CorruptShardError as error:
