@@ -139,7 +139,7 @@ def test_a_torn_event_costs_itself_alone(
 
 
 def test_a_failure_is_noted(toy_config: Callable[..., Path], tmp_path: Path) -> None:
-    broken = {"stage": "toy_scale", "from": ["numbers"], "with": {"factor": 2, "raise_at": 3}}
+    broken = {"stage": "toy_scale", "from": ["numbers"], "with": {"mode": "raises"}}
     with pytest.raises(genixer.errors.GenixerError):
         run(toy_config(scale=broken, total=None), out=tmp_path / "run")
     last = read_events(tmp_path / "run")[-1]

@@ -126,16 +126,22 @@ def run(
         typer.echo(f"\n{result.summary}")
 
 
-@app.command(epilog="Example: genixer plan demo steps.generate.with.draws=2")
+@app.command(epilog="Example: genixer plan demo steps.generate.with.temperature=1 --probe 64")
 def plan(
     config: Config,
     overrides: Overrides = None,
     limit: Limit = None,
     out: Out = None,
+    probe: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Really run so many requests of each generate step, in RUN-probe."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show the steps of a config: what is cached, what would run, what it should cost."""
-    _print_plan(config, overrides, out, limit, as_json)
+    _print_plan(config, overrides, out, limit, as_json, probe)
 
 
 app.command(
@@ -248,12 +254,21 @@ def _terminate(*_: object) -> NoReturn:
 
 
 def _print_plan(
-    config: str, overrides: list[str] | None, out: str | None, limit: int | None, as_json: bool
+    config: str,
+    overrides: list[str] | None,
+    out: str | None,
+    limit: int | None,
+    as_json: bool,
+    probe: int | None = None,
 ) -> None:
     from genixer.pipeline.api import plan as plan_config
+    from genixer.pipeline.cost import cost_table
     from genixer.pipeline.tables import text_table
 
-    report = plan_config(config, overrides or (), out=out, limit=limit)
+    with progress_here() as progress:
+        report = plan_config(
+            config, overrides or (), out=out, limit=limit, probe=probe, progress=progress
+        )
     if as_json:
         print_json(report.as_mapping())
         return
@@ -273,6 +288,8 @@ def _print_plan(
     ]
     total = sum(one.seconds for one in report.steps)
     typer.echo(text_table(header, rows, right=range(3, 8)))
+    if report.costs:
+        typer.echo(f"\ngenerating, with 90 % intervals\n{cost_table(report.costs)}")
     if report.datasets:
         typer.echo(f"\nrows expected of the datasets as published\n{report.datasets}")
     for names, note in report.notes:

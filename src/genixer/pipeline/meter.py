@@ -68,9 +68,10 @@ class Meter(Progress):
         pace = self._paces[step].at(time.monotonic(), done, total)
         if unit is not None:
             planned = self._plan.by_name[step]
-            tokens = written_tokens(planned.folder, unit) if planned.stage_name == "generate" else 0
+            generates = planned.stage_name == "generate"
+            tokens = sum(written_tokens(planned.folder, unit)) if generates else 0
             pace = pace.plus(unit.counts, tokens)
-            asked = unit.counts.items if tokens else 0
+            asked = unit.counts.items if generates else 0
             self._budget.charge(self._costs.of(asked, tokens, unit.seconds))
             counts = {"in": unit.counts.items, "kept": unit.counts.kept, "tokens": tokens}
             self._note(
@@ -132,14 +133,14 @@ class _Row(msgspec.Struct):
 _ROW = msgspec.json.Decoder(_Row)
 
 
-def written_tokens(folder: StepFolder, unit: Receipt) -> int:
-    """Tokens of the completions that a unit of a generate step has kept."""
-    total = 0
-    for name in unit.outputs:
-        if name.startswith("part-"):
-            lines = (folder.root / name).read_bytes().splitlines()
-            total += sum(len(_ROW.decode(line).completion.token_ids) for line in lines)
-    return total
+def written_tokens(folder: StepFolder, unit: Receipt) -> list[int]:
+    """Tokens of each completion that a unit of a generate step has kept."""
+    return [
+        len(_ROW.decode(line).completion.token_ids)
+        for name in unit.outputs
+        if name.startswith("part-")
+        for line in (folder.root / name).read_bytes().splitlines()
+    ]
 
 
 def read_events(run: str | Path) -> list[dict[str, Any]]:
