@@ -22,7 +22,6 @@ from genixer.sources.unlabelled import find_pools, pool_images
 from genixer.stages.base import Step
 from genixer.stages.requests import GenerateSettings, RequestPlan
 from genixer.store.images import MAX_PIXELS, ImageError, header_of, image_bytes
-from genixer.store.manifest import read_receipt
 
 __all__ = [
     "CostForecast",
@@ -195,16 +194,8 @@ def forecast_costs(
             rates = probe(planned, config, pool.names, requests, progress)
         elif requests:
             log.warning("%s: not probed: %s is not there yet", line.name, settings.model)
-        found.append(forecast_cost(planned, config, pool, total - _done(planned), rates))
+        found.append(forecast_cost(planned, config, pool, total - line.done, rates))
     return found
-
-
-def _done(step: PlannedStep) -> int:
-    """Requests whose shards are committed."""
-    receipts = (
-        read_receipt(step.folder, path.stem) for path in step.folder.receipts.glob("*.json")
-    )
-    return sum(one.counts.items for one in receipts if one)
 
 
 def forecast_cost(
