@@ -10,12 +10,15 @@
     |   `-- LossError          an export that would leave rows out unasked
     |-- StoreError (4)         shards or manifests: missing, damaged, full disk
     |   |-- CorruptShardError  bytes do not match their digest
+    |   |-- LeaseLostError     another process took over this unit of work
     |   `-- LockedError        another run holds the folder
     |-- SettingsChangedError (5)  the run folder belongs to other settings
     |-- BackendError (6)       a model or server failed
+    |   `-- MemoryFullError    it was given more at once than there is memory for
     |-- IncompleteError (7)    the run ended with work left
     |-- BadLossError (8)       a training's loss is no number
-    `-- BudgetSpentError (9)   the run stopped at --max-cost or --max-hours
+    |-- ParityError (9)        two backends that do not say the same
+    `-- BudgetSpentError (10)  the run stopped at --max-cost or --max-hours
 
 Broken *data* never reaches the user as one of these: it is counted and kept aside. They are for
 broken code or config.
@@ -38,9 +41,12 @@ __all__ = [
     "FrameError",
     "GenixerError",
     "IncompleteError",
+    "LeaseLostError",
     "LicenceError",
     "LockedError",
     "LossError",
+    "MemoryFullError",
+    "ParityError",
     "SettingsChangedError",
     "StoreError",
     "UnknownNameError",
@@ -115,6 +121,10 @@ class CorruptShardError(StoreError):
     path: Path | None = None
 
 
+class LeaseLostError(StoreError):
+    """A unit of work that another process took over; what was made of it here is dropped."""
+
+
 class LockedError(StoreError):
     """Another live process holds the run folder."""
 
@@ -131,6 +141,10 @@ class BackendError(GenixerError):
     exit_code = 6
 
 
+class MemoryFullError(BackendError):
+    """A model that was given more at once than there is memory for; fewer requests may go."""
+
+
 class IncompleteError(GenixerError):
     """A run that ended before every step was complete."""
 
@@ -143,10 +157,16 @@ class BadLossError(GenixerError):
     exit_code = 8
 
 
+class ParityError(GenixerError):
+    """Two backends whose rows must not be mixed; the message shows the worst examples."""
+
+    exit_code = 9
+
+
 class BudgetSpentError(GenixerError):
     """A run that stopped where its budget ends; everything begun is committed."""
 
-    exit_code = 9
+    exit_code = 10
 
 
 def near(name: str, known: Iterable[str]) -> str:

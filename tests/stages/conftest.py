@@ -15,6 +15,8 @@ from genixer.stages.base import Stage, Step
 class MemoryWriter:
     """Collects what a unit of work writes; files land on disk at once."""
 
+    deaths = 0
+
     def __init__(self, files: Path) -> None:
         self.files = files
         self.kept: list[bytes] = []

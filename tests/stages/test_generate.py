@@ -1,5 +1,6 @@
 import json
 import tarfile
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from genixer.data import Completion, Generation, Request, Sample
+from genixer.data import Completion, Generation, Request, Sample, encode_row
 from genixer.errors import BackendError, ConfigError
 from genixer.filters.rules import RulesFilter, RulesSettings
 from genixer.inference.scripted import ScriptedBackend, ScriptedSettings
@@ -23,7 +24,10 @@ from genixer.tasks.zero_shot import ZERO_SHOT
 class Desk:
     """A writer that keeps everything in memory, files excepted."""
 
+    deaths = 0
+
     def __init__(self, step: Step) -> None:
+        self.work = Path(tempfile.mkdtemp(dir=step.run))
         self.files = step.run / step.name / "files"
         self.kept: list[Generation] = []
         self.quarantined: list[tuple[str, str]] = []
@@ -33,6 +37,9 @@ class Desk:
         target = self.files / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
+
+    def workspace(self) -> Path:
+        return self.work
 
     def keep(self, row: Generation) -> None:
         self.kept.append(row)
@@ -211,6 +218,17 @@ def test_the_plan_may_span_files(step: Step, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_failing_model_stops_the_shard(step: Step) -> None:
     with pytest.raises(BackendError, match="fail_every"):
         run(stage(backend_settings={"fail_every": 2}), step)
+
+
+def test_rows_of_answers_that_were_kept_are_the_same_bytes_without_a_model(step: Step) -> None:
+    first, again = Desk(step), Desk(step)
+    again.work = first.work
+    for desk, backend in ((first, "scripted"), (again, "vlm")):
+        made = stage(backend=backend, model="nothing here")
+        made.prepare(step, desk)  # type: ignore[arg-type]
+        made.process(step, 0, 49, desk)  # type: ignore[arg-type]
+    assert list(map(encode_row, again.kept)) == list(map(encode_row, first.kept))
+    assert len(first.kept) == 49
 
 
 def test_a_shard_that_starts_inside_a_block_is_refused(step: Step) -> None:

@@ -62,7 +62,7 @@ def run_stage(
     if not sources:
         config = _config({**shared, "name": name, "steps": {stage: step}}, stage)
         plan = make_plan(config, run_folder(config, out, limit), limit)
-        return execute(config, plan, workers, False, progress or Progress(), budget)
+        return execute(config, plan, workers, False, progress or Progress(), budget=budget)
     if shared or limit is not None:
         what = ", ".join(shared) or "--limit"
         raise ConfigError(
@@ -74,7 +74,7 @@ def run_stage(
     plan = make_plan(config, Path(out))
     _check_finished(old, plan, places)
     take_over(old, config, plan)
-    return execute(config, plan, workers, False, progress or Progress(), budget)
+    return execute(config, plan, workers, False, progress or Progress(), budget=budget)
 
 
 def _divided(stage: str, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

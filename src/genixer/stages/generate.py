@@ -6,7 +6,8 @@ list), and for each the same list of requests, so that those about one image lie
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,16 @@ from genixer.errors import ConfigError
 from genixer.inference import load_backend, named_files
 from genixer.models.base import shipped_models, weights_folder
 from genixer.sources.unlabelled import find_pools, image_paths
-from genixer.stages.base import Estimate, FileWriter, RowWriter, Stage, Step
+from genixer.stages.answers import Answer, Answers, keyed
+from genixer.stages.base import (
+    Estimate,
+    FileWriter,
+    Generator,
+    Need,
+    RowWriter,
+    Stage,
+    Step,
+)
 from genixer.stages.requests import GenerateSettings, RequestPlan
 from genixer.store.images import ImageCatalog
 
@@ -34,6 +44,8 @@ class GenerateStage(Stage):
     """
 
     name = "generate"
+    version = 2
+    max_deaths = 40
     Settings = GenerateSettings
 
     def __init__(self, settings: GenerateSettings) -> None:
@@ -62,7 +74,7 @@ class GenerateStage(Stage):
         self._plan.write(step, out)
 
     def process(self, step: Step, first: int, count: int, out: RowWriter) -> None:
-        """Ask requests `first` to `first + count`, block by block."""
+        """Ask requests `first` to `first + count`, but for those that are answered already."""
         block = self.settings.block
         if first % block:
             raise ConfigError(
@@ -74,9 +86,27 @@ class GenerateStage(Stage):
         def canvas(width: int, height: int) -> Canvas:
             return self._load(step).canvas(width, height)
 
-        for start in range(first, first + count, block):
+        def requests(start: int) -> list[Request]:
             numbers = range(start, min(start + block, first + count))
-            self._ask(step, list(self._plan.requests(step, numbers, catalog, out, canvas)), out)
+            return list(self._plan.requests(step, numbers, catalog, out, canvas))
+
+        blocks = keyed(requests(start) for start in range(first, first + count, block))
+        with Answers(out.workspace(), out.deaths) as answers:
+            answers.ask(blocks, lambda: self._load(step), step.images)
+            for asked in blocks:
+                for key, request in asked.items():
+                    self._write(request, answers.known[key], out)
+
+    def needs(self) -> list[Need]:
+        """JSON of a given form, where the backend's settings ask for it."""
+        guided = self.settings.backend_settings.get("guided_json")
+        at = ("backend_settings", "guided_json")
+        return [Need("guided_json", self.settings.backend, at)] if guided else []
+
+    def generator(self) -> Generator:
+        """Its model on its backend."""
+        own = json.dumps(self.settings.backend_settings, sort_keys=True, default=str)
+        return Generator(self.settings.backend, self.settings.model, own)
 
     def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:
         """About 100 completions of 20 tokens a second and core (tiny preset)."""
@@ -86,32 +116,24 @@ class GenerateStage(Stage):
         items = self._plan.total(sum(1 for _ in image_paths(folder)))
         return Estimate(items, items, items * 20, items / 100, items * 1200)
 
-    def _ask(self, step: Step, requests: Sequence[Request], out: RowWriter) -> None:
-        """One block through the model."""
-        if not requests:
+    def _write(self, request: Request, answer: Answer, out: RowWriter) -> None:
+        """One row of the shard."""
+        if answer.completion.finish == "error":
+            detail = answer.detail or f"{request.image.path} could not be given to the model"
+            out.quarantine(request.id, "backend_error", detail, encode_row(request))
             return
-        backend = self._load(step)
-        generator = _public_name(self.settings.model)
-        for request, completion in zip(
-            requests, backend.generate(requests, step.images), strict=True
-        ):
-            if completion.finish == "error":
-                detail = f"{request.image.path} could not be given to the model"
-                out.quarantine(request.id, "backend_error", detail, encode_row(request))
-                continue
-            canvas = backend.canvas(request.image.width, request.image.height)
-            out.keep(
-                Generation(
-                    request.id,
-                    request,
-                    completion,
-                    canvas.frame,
-                    canvas.decimals,
-                    generator,
-                    backend.revision,
-                    self.settings.licence,
-                )
+        out.keep(
+            Generation(
+                request.id,
+                request,
+                answer.completion,
+                answer.frame,
+                answer.decimals,
+                _public_name(self.settings.model),
+                answer.revision,
+                self.settings.licence,
             )
+        )
 
     def _load(self, step: Step) -> Backend:
         """The backend, once a process."""
