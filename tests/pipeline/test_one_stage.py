@@ -15,6 +15,7 @@ import genixer
 from genixer import cli
 from genixer.errors import ConfigError, StoreError
 from genixer.pipeline.one_stage import run_stage
+from genixer.pipeline.run import run as run_config
 from genixer.pipeline.settings import read_run
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -162,7 +163,7 @@ def test_generate_asks_about_a_folder_of_images(call: Call, tmp_path: Path) -> N
     assert code == 0
     assert genixer.verify(tmp_path / "raw-limit-3").manifests["generate"].counts.items == 3
     code, _, said = call(*words, "--limit", 4, "--max-hours", 0)
-    assert code == 9
+    assert code == 10
     assert "run the same command again" in said
     code, _, said = call("generate", "model=any", "--out", out)
     assert code == 2
@@ -203,3 +204,21 @@ def test_the_generator_made_by_a_verb_is_read_by_the_next(call: Call, tmp_path: 
     settings = {"readers": ["json", "fenced_json"]}
     done = run_stage("decode", read, settings, sources=sources, workers=0)
     assert done.manifests["decode"].counts.kept == 21
+
+
+def test_the_zero_shot_config_runs_with_any_backend(tmp_path: Path) -> None:
+    pool = str(FIXTURES / "images" / "train")
+    at = "steps.generate.with"
+    words = [f"images={pool}", f"{at}.images={pool}", f"{at}.backend=scripted", f"{at}.model=any"]
+    words += [f"{at}.backend_settings={{malformed: 0.0}}"]
+    done = run_config("zero_shot", words, out=tmp_path / "run", workers=0)
+    counts = {name: manifest.counts for name, manifest in done.manifests.items()}
+    # Three images: four kinds of common VQA, two of adversarial VQA, four more tasks.
+    assert counts["generate"].kept == 3 * (4 + 2 + 4)
+    assert set(counts["decode"].rejected) == {"other_kind"}
+    assert counts["decode"].kept >= 3 * 4
+    kept = done.rows("decode")
+    assert {row["origin"]["reader"] for row in kept} == {"json"}
+    kinds = {row["origin"].get("question_type") for row in kept if row["task"] == "adv_vqa"}
+    assert kinds <= {"yes", "no"}
+    assert genixer.verify(tmp_path / "run").ok

@@ -39,7 +39,8 @@ class Meter(Progress):
 
     def __enter__(self) -> Meter:
         """The run begins."""
-        self._note("begin", run=self._plan.name, steps=[step.name for step in self._plan.steps])
+        steps = [step.name for step in self._plan.steps]
+        self._note("begin", run=self._plan.name, steps=steps, pid=os.getpid())
         return self
 
     def __exit__(self, *raised: object) -> None:
