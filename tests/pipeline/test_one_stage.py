@@ -220,5 +220,5 @@ def test_the_zero_shot_config_runs_with_any_backend(tmp_path: Path) -> None:
     kept = done.rows("decode")
     assert {row["origin"]["reader"] for row in kept} == {"json"}
     kinds = {row["origin"].get("question_type") for row in kept if row["task"] == "adv_vqa"}
-    assert kinds <= {"yes", "no"}
+    assert kinds <= {"present", "absent"}
     assert genixer.verify(tmp_path / "run").ok

@@ -350,12 +350,13 @@ def test_zero_shot_answers_in_json_are_read_for_every_task(step: Step, run_stage
 
 
 def test_answers_of_another_kind_than_asked_for_are_refused(step: Step, run_stage) -> None:
-    quotas = {"agnostic": 0, "adv_vqa": {"yes": None, "no": None}}
+    quotas = {"agnostic": 0, "adv_vqa": {"present": None, "absent": None}}
     asked = {"tasks": ["adv_vqa"], "quotas": quotas, "modes": {"specific": 4}}
     desk = run(stage(backend_settings={"malformed": 0.0}, **asked), step)
     done = run_stage(DecodeStage(DecodeSettings()), desk.kept, name="decode")
     assert {one.reason for one in done.rejects} == {"other_kind"}
     samples = list(done.rows(Sample))
     assert samples
-    assert all(one.turns[1].text == one.origin.question_type for one in samples)
+    told = {"yes": "present", "no": "absent"}
+    assert all(told[one.turns[1].text] == one.origin.question_type for one in samples)
     assert len(done.kept) + len(done.rejects) == 7 * 4 * 2

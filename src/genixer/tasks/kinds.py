@@ -51,8 +51,8 @@ def _local(places: str) -> Test:
 KINDS: Mapping[str, Mapping[str, Test]] = {
     "common_vqa": {"yes_no": _yes_no, "number": _number, "color": _color, "open": _open},
     "adv_vqa": {
-        "yes": lambda _, answer: answer.text == "yes",
-        "no": lambda _, answer: answer.text == "no",
+        "present": lambda _, answer: answer.text == "yes",
+        "absent": lambda _, answer: answer.text == "no",
     },
     "point_qa": {
         "box": _local("boxes"),
@@ -66,7 +66,7 @@ KINDS: Mapping[str, Mapping[str, Test]] = {
 def is_of_kind(task: str, kind: str, turns: Sequence[Turn]) -> bool:
     """Whether a conversation of `task`, one question and its answer, is of `kind`.
 
-    >>> is_of_kind("adv_vqa", "no", (Turn("user", "Is there a dog?"), Turn("assistant", "no")))
+    >>> is_of_kind("adv_vqa", "absent", (Turn("user", "Is there a dog?"), Turn("assistant", "no")))
     True
     """
     return len(turns) == 2 and KINDS[task][kind](turns[0], turns[1])

@@ -83,7 +83,7 @@ ZERO_SHOT = tuple(name for name in _SCHEMAS if name)
 def zero_shot(task: str, kind: str, canvas: Canvas) -> tuple[str, Schema]:
     """Prompt and JSON schema for `task` (empty: any question), boxes as `canvas` says.
 
-    >>> prompt, schema = zero_shot("adv_vqa", "no", Canvas())
+    >>> prompt, schema = zero_shot("adv_vqa", "absent", Canvas())
     >>> prompt.splitlines()[-2]
     'Ask about something that is not there: the answer is no.'
     >>> schema["required"]
