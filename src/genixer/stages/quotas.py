@@ -48,9 +48,9 @@ class Spread:
 
     >>> spread = Spread([Lane("rec", "specific", "", 1), Lane("md", "specific", "", 1, 2)], 4)
     >>> spread.total, [len(spread.asked(image)) for image in range(4)]
-    (6, [1, 2, 1, 2])
+    (6, [2, 1, 2, 1])
     >>> spread.image_of(3), spread.before(3)
-    (2, 4)
+    (2, 5)
     """
 
     def __init__(self, lanes: Sequence[Lane], images: int) -> None:
