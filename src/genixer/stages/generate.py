@@ -28,6 +28,7 @@ from genixer.stages.base import (
 )
 from genixer.stages.requests import GenerateSettings, RequestPlan
 from genixer.store.images import ImageCatalog
+from genixer.store.shards import raw_bytes
 
 if TYPE_CHECKING:
     from genixer.inference.base import Backend
@@ -120,7 +121,8 @@ class GenerateStage(Stage):
         """One row of the shard."""
         if answer.completion.finish == "error":
             detail = answer.detail or f"{request.image.path} could not be given to the model"
-            out.quarantine(request.id, "backend_error", detail, encode_row(request))
+            raw = raw_bytes(answer.raw) or encode_row(request)
+            out.quarantine(request.id, answer.reason, detail, raw)
             return
         out.keep(
             Generation(
