@@ -1,6 +1,6 @@
 """What it costs to keep each answer at once: the journal beside a plain file and a sync a row.
 
-    python benchmarks/journal.py [ROWS]
+Command:  python benchmarks/journal.py [ROWS]
 """
 
 import os
