@@ -6,16 +6,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from genixer.errors import ConfigError
 from genixer.inference.base import Backend
 from genixer.registry import Entry, Registry
 
-__all__ = ["BACKENDS", "load_backend", "named_files"]
+__all__ = ["BACKENDS", "check_backend", "load_backend", "named_files"]
 
 _HERE = "genixer.inference"
 
 BACKENDS = Registry(
     "backend",
     {
+        "openai": Entry(
+            f"{_HERE}.openai:OpenAiBackend",
+            "any server that speaks the OpenAI API: vLLM, SGLang, llama.cpp, a cloud",
+            capability="generate, choose, logprobs, stream",
+            settings=f"{_HERE}.openai_settings:OpenAiSettings",
+        ),
         "scripted": Entry(
             f"{_HERE}.scripted:ScriptedBackend",
             "stand-in without a model: plausible text in milliseconds, some of it malformed",
@@ -48,6 +55,25 @@ def load_backend(
     """
     checked = BACKENDS.settings(name, settings or {})
     return cast("Backend", BACKENDS.load(name)(model, threads, checked))
+
+
+def check_backend(name: str, settings: Mapping[str, Any], *wanted: str) -> None:
+    """Raise `ConfigError` where backend `name` with `settings` cannot do all that is `wanted`.
+
+    Looks at settings only where they can be had without the backend's libraries.
+
+    >>> check_backend("scripted", {}, "choose")
+    >>> check_backend("openai", {"dialect": "transformers"}, "choose")
+    Traceback (most recent call last):
+    ...
+    genixer.errors.ConfigError: backend openai with these settings cannot do: choose
+    """
+    entry = BACKENDS[name]
+    if not entry.settings:
+        return
+    lacking = BACKENDS.light_settings(name, settings).lacking
+    if missing := [one for one in wanted if one in lacking]:
+        raise ConfigError(f"backend {name} with these settings cannot do: {', '.join(missing)}")
 
 
 def named_files(settings: Mapping[str, Any]) -> list[Path]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from genixer.data import (
     Generation,
@@ -25,7 +25,7 @@ from genixer.data import (
     random_for,
 )
 from genixer.errors import ConfigError, near
-from genixer.inference import load_backend, named_files
+from genixer.inference import check_backend, load_backend, named_files
 from genixer.models.base import shipped_models, weights_folder
 from genixer.sources.unlabelled import find_pools, image_paths, pool_images
 from genixer.stages.base import Estimate, FileWriter, RowWriter, Stage, StageSettings, Step
@@ -119,6 +119,16 @@ class GenerateSettings(StageSettings):
             if name != "agnostic" and name not in TASKS:
                 raise ValueError(f"no task is called {name!r}; {near(name, [*TASKS, 'agnostic'])}")
         return values
+
+    @model_validator(mode="after")
+    def _backend_can(self) -> Self:
+        by_rank = self.top_k or any(one.top_k for one in self.per_task.values())
+        wanted = ("generate", "top_k") if by_rank else ("generate",)
+        try:
+            check_backend(self.backend, self.backend_settings, *wanted)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return self
 
 
 class _Asked(NamedTuple):
@@ -250,7 +260,8 @@ class GenerateStage(Stage):
             requests, backend.generate(requests, step.images), strict=True
         ):
             if completion.finish == "error":
-                detail = f"{request.image.path} could not be given to the model"
+                unusable = f"{request.image.path} could not be given to the model"
+                detail = completion.detail or unusable
                 out.quarantine(request.id, "backend_error", detail, encode_row(request))
                 continue
             canvas = backend.canvas(request.image.width, request.image.height)
