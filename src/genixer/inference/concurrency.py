@@ -35,10 +35,11 @@ class AdaptiveLimit:
         self._value = float(min(max(4, least), most))
         self._untroubled = True
         self._cut_at = -float("inf")
-        self._in_use = 0
+        self._in_use = self._peak = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._recent: deque[float] = deque(maxlen=_WINDOW)
         self._quickest = float("inf")
+        self._answers = 0
 
     @property
     def value(self) -> int:
@@ -64,6 +65,7 @@ class AdaptiveLimit:
                     self._wake()
                 raise
         self._in_use += 1
+        self._peak = max(self._peak, self._in_use)
         try:
             yield
         finally:
@@ -73,14 +75,17 @@ class AdaptiveLimit:
     def answered(self, started: float) -> None:
         """Note an answer to what was asked at `started`."""
         self._recent.append(self._clock() - started)
+        self._answers += 1
+        if self._answers % _WINDOW == 0:
+            self._peak = self._in_use
         if len(self._recent) == _WINDOW:
             usual = median(self._recent)
             self._quickest = min(self._quickest, usual)
             if usual > self._slow_after * self._quickest:
                 self.strained(started)
                 return
-        # A limit that is not reached says nothing of what the server can take.
-        if self._in_use >= self.value:
+        # A limit that was not nearly reached says nothing of what the server can take.
+        if 2 * self._peak >= self.value:
             step = 1.0 if self._untroubled else 1.0 / self._value
             self._value = min(float(self._most), self._value + step)
             self._wake()
