@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from genixer.errors import DataError, FrameError
+from genixer.errors import CannotEncodeError, DataError, FrameError
 from genixer.marks import count_marks, escape_marks, split_marks
 from genixer.paths import escapes
 from genixer.rows import content_id, decode_row, encode_row, random_for
@@ -201,9 +201,10 @@ class Origin(Record, frozen=True):
 
 
 class Sample(Record, frozen=True):
-    """An image and a conversation about it, of one task.
+    """An image and a conversation about it, of one task; or a conversation in words alone.
 
-    Make one with `Sample.of`, which fills `id`, the hash of task, image content and turns.
+    Make one with `Sample.of`, which fills `id`, the hash of task, image content and turns. Words
+    alone have no `image`, and so no boxes and points: `DataError` otherwise.
 
     >>> cat = ImageRef("cat.png", 64, 64, "ab12")
     >>> turns = (Turn("user", "What is it?"), Turn("assistant", "cat"))
@@ -215,14 +216,36 @@ class Sample(Record, frozen=True):
 
     id: str
     task: str
-    image: ImageRef
+    image: ImageRef | None
     turns: tuple[Turn, ...]
     origin: Origin
 
+    def __post_init__(self) -> None:
+        if self.image is None and any(turn.boxes or turn.points for turn in self.turns):
+            raise DataError(f"sample {self.id} has boxes or points, but no image they are in")
+
     @classmethod
-    def of(cls, task: str, image: ImageRef, turns: tuple[Turn, ...], origin: Origin) -> Sample:
+    def of(
+        cls, task: str, image: ImageRef | None, turns: tuple[Turn, ...], origin: Origin
+    ) -> Sample:
         """Build a sample; its id is the hash of `task`, `image.sha256` and `turns` alone."""
-        return cls(content_id("sample", task, image.sha256, turns), task, image, turns, origin)
+        seen = image.sha256 if image else ""
+        return cls(content_id("sample", task, seen, turns), task, image, turns, origin)
+
+    @property
+    def image_sha256(self) -> str:
+        """Digest of the image's bytes; empty where there is no image."""
+        return self.image.sha256 if self.image else ""
+
+    @property
+    def picture(self) -> ImageRef:
+        """The image, for those who cannot do without.
+
+        Raises `CannotEncodeError` (`no_image`) where the sample is words alone.
+        """
+        if self.image is None:
+            raise CannotEncodeError("no_image", "a conversation in words alone")
+        return self.image
 
 
 class Message(Record, frozen=True):

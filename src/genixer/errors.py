@@ -13,6 +13,7 @@
     |   `-- LockedError        another run holds the folder
     |-- SettingsChangedError (5)  the run folder belongs to other settings
     |-- BackendError (6)       a model or server failed
+    |   `-- MemoryFullError    it was given more at once than there is memory for
     |-- IncompleteError (7)    the run ended with work left
     `-- BadLossError (8)       a training's loss is no number
 
@@ -39,6 +40,7 @@ __all__ = [
     "LicenceError",
     "LockedError",
     "LossError",
+    "MemoryFullError",
     "SettingsChangedError",
     "StoreError",
     "UnknownNameError",
@@ -127,6 +129,10 @@ class BackendError(GenixerError):
     """A model or server that failed after its retries."""
 
     exit_code = 6
+
+
+class MemoryFullError(BackendError):
+    """A model that was given more at once than there is memory for; fewer requests may go."""
 
 
 class IncompleteError(GenixerError):

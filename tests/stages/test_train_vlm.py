@@ -12,7 +12,8 @@ from transformers import AutoModelForImageTextToText
 
 from genixer.data import Generation, ImageRef, Message, SftRow
 from genixer.models.vlm import load_vlm
-from genixer.stages.generate import GenerateSettings, GenerateStage
+from genixer.stages.generate import GenerateStage
+from genixer.stages.requests import GenerateSettings
 from genixer.stages.train import TrainedRow
 from genixer.stages.train_vlm import TrainVlmSettings, TrainVlmStage
 

@@ -222,8 +222,10 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _terminate)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("genixer").setLevel(logging.INFO)
+    from genixer.training.outside import run_together
+
     try:
-        app()
+        run_together(app)
     except GenixerError as error:
         typer.echo(f"genixer: {error}", err=True)
         sys.exit(error.exit_code)

@@ -61,14 +61,18 @@ class Pixels:
     def _padded_then_resized(self, image: Image) -> Image:
         from PIL import Image as Pillow
 
-        longer = max(image.size)
-        if image.width != image.height:
-            square = Pillow.new("RGB", (longer, longer), self._colour)
-            square.paste(image, ((longer - image.width) // 2, (longer - image.height) // 2))
+        longer, how = max(image.size), self._resampling()
+        width = longer
+        if image.width > image.height:
+            # Pillow resizes rows first, then columns, and a row of one colour stays it: rows of
+            # padding need not be resized to get the bits of the whole square.
+            width = self._side
+            image = image.resize((width, image.height), how)
+        if image.size != (width, longer):
+            square = Pillow.new("RGB", (width, longer), self._colour)
+            square.paste(image, ((width - image.width) // 2, (longer - image.height) // 2))
             image = square
-        if longer == self._side:
-            return image
-        return image.resize((self._side, self._side), self._resampling())
+        return image.resize((self._side, self._side), how)
 
     def _resized_then_padded(self, image: Image) -> Image:
         from PIL import Image as Pillow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from typing import Protocol
 
@@ -21,9 +21,6 @@ from genixer.store.manifest import Manifest, Receipt, read_receipt, write_stored
 __all__ = ["LocalExecutor"]
 
 log = logging.getLogger(__name__)
-
-MAX_DEATHS = 2
-"""A task whose worker died this often ends the run."""
 
 
 class Pool(Protocol):
@@ -132,7 +129,6 @@ class _Open:
     state: StepState
     pending: list[Task]
     running: int = 0
-    deaths: dict[str, int] = field(default_factory=dict)
 
 
 class LocalExecutor:
@@ -217,6 +213,8 @@ class LocalExecutor:
             return
         planned = step.state.step
         manifest = step.state.manifest(inputs_of(planned, self._plan, self._contents))
+        # A kill right after the commit of a unit leaves its workspace.
+        shutil.rmtree(planned.folder.work, ignore_errors=True)
         write_stored(planned.folder.manifest, manifest)
         del self._open[planned.name]
         self._pass(planned, manifest)
@@ -227,14 +225,14 @@ class LocalExecutor:
         self.manifests[step.name] = manifest
 
     def _mourn(self, step: _Open, task: Task, death: WorkerDied) -> None:
-        step.deaths[task.unit] = step.deaths.get(task.unit, 0) + 1
-        if step.deaths[task.unit] >= MAX_DEATHS:
+        deaths = task.deaths + 1
+        if deaths >= task.step.max_deaths:
             raise IncompleteError(
-                f"{task}: its worker died {MAX_DEATHS} times, the last time because {death}; "
+                f"{task}: its worker died {deaths} times, the last time because {death}; "
                 "what is committed stays: run the same command again to go on"
             )
         log.warning("%s: its worker died because %s; trying once more", task, death)
-        step.pending.insert(0, task)
+        step.pending.insert(0, replace(task, deaths=deaths))
 
     def _record(self, task: Task, failure: Failure) -> Failure:
         """Keep the traceback for whoever has to mend the stage; people get the message."""

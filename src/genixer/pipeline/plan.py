@@ -60,6 +60,12 @@ class PlannedStep:
         """What error messages call it."""
         return f"step {self.name} (stage {self.stage_name})"
 
+    @property
+    def max_deaths(self) -> int:
+        """Workers that may end in one unit of its work."""
+        kind: type[Stage] = STAGES.load(self.stage_name)
+        return kind.max_deaths
+
     def stage(self) -> Stage:
         """The stage with its settings; loads no model yet."""
         kind = STAGES.load(self.stage_name)

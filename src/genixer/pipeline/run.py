@@ -18,7 +18,7 @@ from genixer.pipeline.progress import Progress
 from genixer.pipeline.settings import check_unchanged, read_run, run_path, write_run
 from genixer.pipeline.tables import compact_row, funnel
 from genixer.pipeline.verify import damaged_files
-from genixer.store.disk import full_disk, link, move
+from genixer.store.disk import free_name, full_disk, link, make_folder, move
 from genixer.store.layout import StepFolder
 from genixer.store.lock import RunLock
 from genixer.store.manifest import Manifest, read_manifest
@@ -157,10 +157,7 @@ def _execute_and_repair(plan: Plan, workers: int, progress: Progress) -> RunResu
 
 def move_aside(path: Path, why: str) -> None:
     """Give a damaged file another name, so that its shard counts as not done."""
-    target, number = path.with_name(f"{path.name}.corrupt"), 1
-    while target.exists():
-        number += 1
-        target = path.with_name(f"{path.name}.{number}.corrupt")
+    target = free_name(path)
     if path.exists():
         move(path, target)
     log.warning("%s: moved to %s, its shard is made again", why.partition(";")[0], target.name)
@@ -185,7 +182,7 @@ def _claim(run: Path) -> None:
                 "choose another one with --out"
             )
     with full_disk(run, 0):
-        run.mkdir(parents=True, exist_ok=True)
+        make_folder(run)
 
 
 _OURS = (".lock", ".run.json.tmp", "external.json", ".external.json.tmp")

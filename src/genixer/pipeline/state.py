@@ -46,6 +46,8 @@ class Task:
     items: int = 0
     shards: int = 0
     """Of `finish` only: how many shards there are."""
+    deaths: int = 0
+    """Workers that ended while they did it."""
 
     def __str__(self) -> str:
         """What error messages call it."""

@@ -68,7 +68,8 @@ class Workbench:
 
     def _perform(self, task: Task) -> Receipt:
         stage, step = self._setup(task.step)
-        with UnitWriter(task.step.folder, task.unit, task.basis, task.step.label) as out:
+        planned = task.step
+        with UnitWriter(planned.folder, task.unit, task.basis, planned.label, task.deaths) as out:
             if task.unit == PREPARE:
                 total, one_to_one = _count_items(stage, step, task)
                 stage.prepare(step, out)

@@ -143,6 +143,9 @@ class FileWriter(Protocol):
     They appear all at once, with digests, when the unit of work is committed.
     """
 
+    deaths: int
+    """Workers that ended in this very unit of work since the run was started, this one left out."""
+
     def file(self, path: str, data: bytes) -> None:
         """Write `data` to `path`, relative to the step's `files` folder."""
         ...
@@ -221,6 +224,8 @@ class Stage(ABC):
     """
     Settings: ClassVar[type[StageSettings]] = StageSettings
     rows_per_shard: ClassVar[int] = 512
+    max_deaths: ClassVar[int] = 2
+    """Workers that may end in one unit of work before the run ends; more where it learns of it."""
 
     def __init__(self, settings: Any) -> None:
         """Keep `settings`, an instance of `Settings`."""

@@ -285,7 +285,7 @@ class TrainStage(Stage):
         found: dict[ImageRef, list[Region]] = {}
         if "regions" in step.inputs:
             for sample in step.rows(Sample, role="regions"):
-                if sample.task == "dense_caption":
+                if sample.task == "dense_caption" and sample.image is not None:
                     found.setdefault(sample.image, []).extend(regions_of(sample))
         return found
 
