@@ -72,6 +72,7 @@ class JudgeFilter:
 
     name: ClassVar[str] = "judge"
     reasons: ClassVar[tuple[str, ...]] = ("judge_said_no", "judge_too_sure", "judge_failed")
+    asks_backend: ClassVar[tuple[str, ...]] = ("choose",)
     Settings: ClassVar[type[JudgeSettings]] = JudgeSettings
 
     def __init__(self, settings: JudgeSettings, backend: Backend | None = None) -> None:

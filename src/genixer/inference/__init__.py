@@ -7,39 +7,92 @@ from pathlib import Path
 from typing import Any, cast
 
 from genixer.errors import ConfigError
-from genixer.inference.base import Backend
+from genixer.inference.base import Backend, Capabilities
 from genixer.registry import Entry, Registry
 
-__all__ = ["BACKENDS", "check_backend", "load_backend", "named_files"]
+__all__ = ["BACKENDS", "capabilities", "check_backend", "load_backend", "named_files"]
 
 _HERE = "genixer.inference"
+
+_CAN = {
+    "openai": Capabilities(logprobs="offered", guided_json=True, streams=True, long_options=False),
+    "scripted": Capabilities(seeds=True, reproducible=True),
+    "transformers": Capabilities(seeds=True, reproducible=True, shares_images=True),
+    "vlm": Capabilities(seeds=True, reproducible=True),
+    "vllm": Capabilities(seeds=True, guided_json=True, streams=True, shares_images=True),
+}
+"""What each of ours can do. `tests/contracts/test_backends.py` holds them to it."""
+
+
+def _entry(name: str, target: str, about: str, settings: str = "") -> Entry:
+    light = f"{_HERE}.{settings}" if settings else ""
+    return Entry(f"{_HERE}.{target}", about, capability=_CAN[name].words, settings=light)
+
 
 BACKENDS = Registry(
     "backend",
     {
-        "openai": Entry(
-            f"{_HERE}.openai:OpenAiBackend",
+        "openai": _entry(
+            "openai",
+            "openai:OpenAiBackend",
             "any server that speaks the OpenAI API: vLLM, SGLang, llama.cpp, a cloud",
-            capability="generate, choose, logprobs, stream",
-            settings=f"{_HERE}.openai_settings:OpenAiSettings",
+            "openai_settings:OpenAiSettings",
         ),
-        "scripted": Entry(
-            f"{_HERE}.scripted:ScriptedBackend",
+        "scripted": _entry(
+            "scripted",
+            "scripted:ScriptedBackend",
             "stand-in without a model: plausible text in milliseconds, some of it malformed",
-            capability="generate, choose, logprobs, reproducible",
         ),
-        "transformers": Entry(
-            f"{_HERE}.transformers:TransformersBackend",
+        "transformers": _entry(
+            "transformers",
+            "transformers:TransformersBackend",
             "the model in this process, batched, through the transformers library",
-            capability="generate, choose, logprobs, reproducible",
         ),
-        "vlm": Entry(
-            f"{_HERE}.vlm:VlmBackend",
+        "vlm": _entry(
+            "vlm",
+            "vlm:VlmBackend",
             "any image-text model of transformers from a folder: Qwen-VL, SmolVLM, PaliGemma ..",
-            capability="generate, choose, logprobs, reproducible",
+        ),
+        "vllm": _entry(
+            "vllm",
+            "vllm:VllmBackend",
+            "any image-text model that vLLM runs, in its engine in this process",
         ),
     },
 )
+
+
+def capabilities(name: str) -> Capabilities:
+    """What the backend called `name` can do; of ours nothing is imported for it.
+
+    Another package's backend says it in its class variable `can`; one that says nothing can what
+    every backend must. Raises `UnknownNameError` for a name nobody registered.
+
+    >>> capabilities("scripted").reproducible
+    True
+    """
+    if name in _CAN:
+        return _CAN[name]
+    found: Capabilities = getattr(BACKENDS.load(name), "can", Capabilities())
+    return found
+
+
+def check_backend(name: str, settings: Mapping[str, Any], *wanted: str) -> None:
+    """Raise `ConfigError` where its own `settings` keep backend `name` from what is `wanted`.
+
+    Looks at settings only where they can be had without the backend's libraries.
+
+    >>> check_backend("scripted", {}, "choose")
+    >>> check_backend("openai", {"dialect": "transformers"}, "choose")
+    Traceback (most recent call last):
+    ...
+    genixer.errors.ConfigError: backend openai with these settings cannot do: choose
+    """
+    if name not in BACKENDS or not BACKENDS[name].settings:
+        return
+    lacking = BACKENDS.light_settings(name, settings).lacking
+    if missing := [one for one in wanted if one in lacking]:
+        raise ConfigError(f"backend {name} with these settings cannot do: {', '.join(missing)}")
 
 
 def load_backend(
@@ -55,25 +108,6 @@ def load_backend(
     """
     checked = BACKENDS.settings(name, settings or {})
     return cast("Backend", BACKENDS.load(name)(model, threads, checked))
-
-
-def check_backend(name: str, settings: Mapping[str, Any], *wanted: str) -> None:
-    """Raise `ConfigError` where backend `name` with `settings` cannot do all that is `wanted`.
-
-    Looks at settings only where they can be had without the backend's libraries.
-
-    >>> check_backend("scripted", {}, "choose")
-    >>> check_backend("openai", {"dialect": "transformers"}, "choose")
-    Traceback (most recent call last):
-    ...
-    genixer.errors.ConfigError: backend openai with these settings cannot do: choose
-    """
-    entry = BACKENDS[name]
-    if not entry.settings:
-        return
-    lacking = BACKENDS.light_settings(name, settings).lacking
-    if missing := [one for one in wanted if one in lacking]:
-        raise ConfigError(f"backend {name} with these settings cannot do: {', '.join(missing)}")
 
 
 def named_files(settings: Mapping[str, Any]) -> list[Path]:

@@ -94,6 +94,12 @@ class LoadedVlm:
         )
         return read_boxes(str(text), self.preset.boxes)
 
+    def framed(self, image: Image) -> Image:
+        """`image` (RGB, upright) as the image processor is to get it: squared, if need be."""
+        if self.preset.frame != "padded_square":
+            return image
+        return _squared(image, self.processor.image_processor.image_mean)
+
     def look(self, image: Image) -> Seen:
         """`image` (RGB, upright) through the model's image processor.
 
@@ -101,9 +107,7 @@ class LoadedVlm:
         """
         options = getattr(self.processor, "images_kwargs", {})
         processor = self.processor.image_processor
-        if self.preset.frame == "padded_square":
-            image = _squared(image, processor.image_mean)
-        features = processor(images=[[image]], return_tensors="pt", **options)
+        features = processor(images=[[self.framed(image)]], return_tensors="pt", **options)
         shown = self.processor.replace_image_token(features, image_idx=0)
         ids = self.tokenizer(shown, add_special_tokens=False)["input_ids"]
         unused = {*self.processor.unused_input_names, "rows", "cols"}

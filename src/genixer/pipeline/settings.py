@@ -14,6 +14,7 @@ from genixer.data import SCHEMA, encode_row
 from genixer.errors import SettingsChangedError, StoreError
 from genixer.pipeline.plan import Plan
 from genixer.store.disk import write_atomic
+from genixer.store.fence import create_once
 from genixer.store.manifest import check_schema
 from genixer.yaml_source import YamlSource
 
@@ -71,15 +72,22 @@ def read_run(run: Path) -> RunFile | None:
         ) from error
 
 
-def write_run(config: RunConfig, plan: Plan) -> None:
-    """Write `run.json` for `plan`, unless it says the same already."""
+def write_run(config: RunConfig, plan: Plan, *, once: bool = False) -> bool:
+    """Write `run.json` for `plan`, unless it says the same already; says whether it was new.
+
+    With `once`, one that is there is left as it is: another process may read it.
+    """
     steps = {step.name: StepIdentity(step.fingerprint, step.identity) for step in plan.steps}
     order = [step.name for step in plan.steps]
     new = RunFile(SCHEMA, __version__, plan.name, plan.limit, config.raw(), order, steps)
     data = msgspec.json.format(encode_row(new), indent=1) + b"\n"
     path = run_path(plan.run)
-    if not path.is_file() or path.read_bytes() != data:
+    if once:
+        return create_once(path, data)
+    new_here = not path.is_file()
+    if new_here or path.read_bytes() != data:
         write_atomic(path, data)
+    return new_here
 
 
 def check_unchanged(plan: Plan) -> None:

@@ -6,6 +6,7 @@ list), and for each the same list of requests, so that those about one image lie
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,15 @@ from genixer.inference import load_backend, named_files
 from genixer.models.base import shipped_models, weights_folder
 from genixer.sources.unlabelled import find_pools, image_paths
 from genixer.stages.answers import Answer, Answers, keyed
-from genixer.stages.base import Estimate, FileWriter, RowWriter, Stage, Step
+from genixer.stages.base import (
+    Estimate,
+    FileWriter,
+    Generator,
+    Need,
+    RowWriter,
+    Stage,
+    Step,
+)
 from genixer.stages.requests import GenerateSettings, RequestPlan
 from genixer.store.images import ImageCatalog
 
@@ -82,6 +91,17 @@ class GenerateStage(Stage):
             for asked in blocks:
                 for key, request in asked.items():
                     self._write(request, answers.known[key], out)
+
+    def needs(self) -> list[Need]:
+        """JSON of a given form, where the backend's settings ask for it."""
+        guided = self.settings.backend_settings.get("guided_json")
+        at = ("backend_settings", "guided_json")
+        return [Need("guided_json", self.settings.backend, at)] if guided else []
+
+    def generator(self) -> Generator:
+        """Its model on its backend."""
+        own = json.dumps(self.settings.backend_settings, sort_keys=True, default=str)
+        return Generator(self.settings.backend, self.settings.model, own)
 
     def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:
         """About 100 completions of 20 tokens a second and core (tiny preset)."""

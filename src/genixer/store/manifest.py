@@ -27,6 +27,7 @@ __all__ = [
     "RowsEntry",
     "ShardEntry",
     "committed",
+    "encode_stored",
     "read_manifest",
     "read_receipt",
     "read_stored",
@@ -155,7 +156,12 @@ class Manifest(_Stored, frozen=True):
 
 def write_stored(path: Path, what: Receipt | Manifest) -> None:
     """Write a receipt or manifest, whole or not at all, in readable JSON."""
-    write_atomic(path, msgspec.json.format(encode_row(what), indent=1) + b"\n")
+    write_atomic(path, encode_stored(what))
+
+
+def encode_stored(what: Receipt | Manifest) -> bytes:
+    """A receipt or manifest as readable JSON."""
+    return msgspec.json.format(encode_row(what), indent=1) + b"\n"
 
 
 def read_stored(path: Path, kind: type[T]) -> T | None:

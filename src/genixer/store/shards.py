@@ -18,8 +18,10 @@ import xxhash
 from genixer.data import SCHEMA, Quarantined, Rejected, encode_row
 from genixer.errors import StoreError
 from genixer.store.disk import digest_file, full_disk, make_folder, move, sync_files, sync_folder
+from genixer.store.fence import Fence, commit_fenced, stage_of
 from genixer.store.layout import StepFolder
 from genixer.store.manifest import Counts, FileEntry, Receipt, RowsEntry, read_receipt, write_stored
+from genixer.store.workspaces import take_workspace
 
 __all__ = ["UnitWriter", "raw_bytes", "raw_text"]
 
@@ -117,13 +119,24 @@ class UnitWriter:
     """
 
     def __init__(
-        self, folder: StepFolder, unit: str, basis: str, label: str = "", deaths: int = 0
+        self,
+        folder: StepFolder,
+        unit: str,
+        basis: str,
+        label: str = "",
+        *,
+        deaths: int = 0,
+        fence: Fence | None = None,
     ) -> None:
-        """Start `unit` in `folder`; `label` names stage and step in error messages."""
+        """Start `unit` in `folder`; `label` names stage and step in error messages.
+
+        With a `fence`, what is committed counts only while that lease lasts.
+        """
         self.deaths = deaths
         self._folder, self._unit, self._basis = folder, unit, basis
         self._label = label or folder.name
-        self._home = folder.scratch / unit
+        self._fence = fence
+        self._home = stage_of(folder, unit, fence) if fence else folder.scratch / unit
         self._new_files = self._home / "files"
         self._rows = {
             kind: _RowsFile(self._home / folder.output(kind, unit).name)
@@ -137,6 +150,8 @@ class UnitWriter:
 
     def __enter__(self) -> UnitWriter:
         """Make an empty scratch folder, clearing what a crash may have left there."""
+        if self._fence:
+            self._fence.check()
         shutil.rmtree(self._home, ignore_errors=True)
         with full_disk(self._home, 0):
             make_folder(self._folder.receipts)
@@ -199,9 +214,12 @@ class UnitWriter:
     def workspace(self) -> Path:
         """Folder that outlives a crash, until this unit of work is done on the same basis."""
         folder = self._folder.work / f"{self._unit}-{self._basis}"
-        for other in self._folder.work.glob(f"{self._unit}-*"):
-            if other != folder:
-                shutil.rmtree(other, ignore_errors=True)
+        if self._fence:
+            folder = take_workspace(folder, self._fence)
+        else:
+            for other in self._folder.work.glob(f"{self._unit}-*"):
+                if other != folder:
+                    shutil.rmtree(other, ignore_errors=True)
         with full_disk(folder, 0):
             make_folder(folder)
         return folder
@@ -234,7 +252,10 @@ class UnitWriter:
             total,
             one_to_one,
         )
-        self._publish(receipt)
+        if self._fence:
+            commit_fenced(self._folder, receipt, self._fence)
+        else:
+            self._publish(receipt)
         for done in self._folder.work.glob(f"{self._unit}-*"):
             shutil.rmtree(done, ignore_errors=True)
         return receipt
