@@ -235,8 +235,15 @@ def tiny_model(folder: Path) -> Path:
     """An image-text model of random weights, as the tests make them."""
     sys.path.append(str(Path(__file__).parent.parent / "tests" / "fixtures" / "models"))
     from tiny_vlms import FAMILIES
+    from transformers import AutoTokenizer
 
     FAMILIES["llava"](folder)
+    # Random weights end or say a control token at once as often as not, which is no answer.
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    path = folder / "generation_config.json"
+    told = json.loads(path.read_text())
+    told |= {"suppress_tokens": sorted(tokenizer.all_special_ids), "do_sample": True}
+    path.write_text(json.dumps(told))
     return folder
 
 

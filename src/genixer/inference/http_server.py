@@ -63,8 +63,10 @@ class _Fault(Exception):  # noqa: N818  (turned into one of the errors above, or
         then: Literal["again", "down", "refuse", "stop"] = "again",
         strain: bool = False,
         pause_s: float | None = None,
+        healthy: bool = False,
     ) -> None:
         super().__init__(detail)
+        self.healthy = healthy
         self.detail, self.then, self.strain, self.pause_s = detail, then, strain, pause_s
 
 
@@ -136,7 +138,7 @@ class HttpServer:
             try:
                 answer = read(await self._post(body))
             except BadReplyError as error:
-                raise _Fault(str(error)) from error
+                raise _Fault(str(error), healthy=True) from error
             except _Fault as fault:
                 if fault.strain:
                     self._limit.strained(started)
@@ -195,7 +197,9 @@ class HttpServer:
             return  # the gate is shut until then
         if fault.then == "down":
             await self._until_up()
-        await asyncio.sleep(jitter_s(name, attempt, patience.base_s, patience.longest_s))
+        # A server that is well, and answers nonsense, is not helped by longer and longer waits.
+        longest_s = patience.base_s if fault.healthy else patience.longest_s
+        await asyncio.sleep(jitter_s(name, attempt, patience.base_s, longest_s))
 
     async def _until_up(self) -> httpx.Response:
         """What the server says of its models, asked until it answers.
