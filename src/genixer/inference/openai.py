@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import msgspec
 
-from genixer import __version__
 from genixer.data import Completion, Request, Sampling, content_id
 from genixer.errors import BackendError, CannotEncodeError, ConfigError
 from genixer.inference.api_key import ApiKey
@@ -225,7 +224,7 @@ async def _connect(
 
     client = httpx.AsyncClient(
         base_url=settings.base_url,
-        headers={"User-Agent": f"genixer/{__version__}"},
+        headers={"User-Agent": "genixer"},
         timeout=httpx.Timeout(None, connect=settings.connect_timeout_s),
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
         follow_redirects=False,
