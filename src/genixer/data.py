@@ -282,7 +282,9 @@ class Completion(Record, frozen=True):
 
     `logprobs` are natural logs, raw (before temperature, top-k and top-p), one per generated token.
 
-    `finish` is `stop` (end token; it is in `token_ids`), `length` or `error`.
+    A server that gives no token ids leaves `token_ids` empty, one that gives no probabilities
+    `logprobs`. `finish` is `stop` (end token; it is in `token_ids`), `length` or `error`; `detail`
+    says why it is an error, where that is known.
     """
 
     request_id: str
@@ -290,6 +292,7 @@ class Completion(Record, frozen=True):
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     finish: Literal["stop", "length", "error"]
+    detail: str = ""
 
 
 class Generation(Record, frozen=True):

@@ -83,7 +83,7 @@ class DecodeStage(Stage):
         """Read generations `first` to `first + count`."""
         for row in step.rows(Generation, first, count):
             if row.completion.finish == "error":
-                out.quarantine(row.id, "backend_error", row.completion.text, encode_row(row))
+                out.quarantine(row.id, "backend_error", row.completion.detail, encode_row(row))
                 continue
             cut_off = row.completion.finish == "length"
             read = ParseError("cut_off") if cut_off else _of_kind(self._read(row), row.request.kind)

@@ -120,7 +120,8 @@ class GenerateStage(Stage):
     def _write(self, request: Request, answer: Answer, out: RowWriter) -> None:
         """One row of the shard."""
         if answer.completion.finish == "error":
-            detail = answer.detail or f"{request.image.path} could not be given to the model"
+            told = answer.detail or answer.completion.detail
+            detail = told or f"{request.image.path} could not be given to the model"
             raw = raw_bytes(answer.raw) or encode_row(request)
             out.quarantine(request.id, answer.reason, detail, raw)
             return

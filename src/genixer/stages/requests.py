@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -23,6 +23,7 @@ from genixer.data import (
     random_for,
 )
 from genixer.errors import ConfigError, near
+from genixer.inference import check_backend
 from genixer.sources.unlabelled import find_pools, pool_images
 from genixer.stages.base import FileWriter, RowWriter, StageSettings, Step
 from genixer.stages.quotas import Asked, Lane, Spread
@@ -145,6 +146,16 @@ class GenerateSettings(StageSettings):
                 if kind not in known:
                     raise ValueError(f"{name} has no kind {kind!r}; {near(kind, known)}")
         return values
+
+    @model_validator(mode="after")
+    def _backend_can(self) -> Self:
+        by_rank = self.top_k or any(one.top_k for one in self.per_task.values())
+        wanted = ("generate", "top_k") if by_rank else ("generate",)
+        try:
+            check_backend(self.backend, self.backend_settings, *wanted)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return self
 
     @model_validator(mode="after")
     def _quotas_of_tasks_asked_for(self) -> GenerateSettings:
