@@ -23,12 +23,12 @@ class Bench:
     def __init__(self, home: Path) -> None:
         self.home = home
 
-    def start(self, *words: object, **options: object) -> "subprocess.Popen[str]":
-        """`genixer` with these words, as the leader of a process group.
+    def start(self, *words: object, first: str = "", **options: object) -> "subprocess.Popen[str]":
+        """`genixer` with these words, as the leader of a process group; it does `first` before.
 
         Ctrl-C counts there even where whoever started the tests ignores it (`nohup`).
         """
-        code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); " + first
         code += "from genixer.cli import main; main()"
         return subprocess.Popen(
             [sys.executable, "-c", code, *map(str, words)],
@@ -44,9 +44,11 @@ class Bench:
         """How many units of work are committed."""
         return len(list(run.glob("*/receipts/[!.]*.json")))
 
-    def wait_for(self, process: "subprocess.Popen[str]", run: Path, committed: int) -> bool:
+    def wait_for(
+        self, process: "subprocess.Popen[str]", run: Path, committed: int, timeout_s: float = 100
+    ) -> bool:
         """Wait until so many units are committed; False when the process ended before."""
-        end = time.monotonic() + 100
+        end = time.monotonic() + timeout_s
         while self.receipts(run) < committed:
             if process.poll() is not None:
                 return False
@@ -61,7 +63,7 @@ class Bench:
     def data_of(self, run: Path) -> dict[str, bytes]:
         """All shards and files, and manifests without seconds and host."""
         found = {}
-        for path in sorted(run.glob("*/**/*")):
+        for path in sorted(run.glob("[!.]*/**/*")):
             if path.is_file() and path.parent.name != "receipts" and path.name != "manifest.json":
                 found[str(path.relative_to(run))] = path.read_bytes()
         for path in sorted(run.glob("*/manifest.json")):

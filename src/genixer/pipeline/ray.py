@@ -110,7 +110,7 @@ class RayPool:
         self._kind = ray.remote(
             num_cpus=config.cpus,
             num_gpus=config.gpus,
-            resources=config.resources or None,
+            resources=config.resources,
             max_restarts=-1,
             max_task_retries=0,
         )(Bench)
@@ -167,7 +167,7 @@ class RayPool:
         busy = sum(one.task is not None for one in self._actors)
         wanted = min(self._most, max(self._config.min_actors, busy + pending))
         while len(self._actors) < wanted:
-            handle = self._kind.remote(self._threads, str(Path.cwd()))
+            handle: Any = self._kind.remote(self._threads, str(Path.cwd()))
             self._actors.append(_Actor(handle, handle.node.options(max_task_retries=-1).remote()))
         before_s = time.monotonic() - self._config.idle_s
         for one in reversed(self._actors):
@@ -239,7 +239,8 @@ def _join(config: RayConfig, actors: int) -> bool:
 
 
 def _nodes_alive() -> set[str]:
-    return {str(node["NodeID"]) for node in ray.nodes() if node["Alive"]}
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return {str(node["NodeID"]) for node in nodes if node["Alive"]}
 
 
 def _first_line(error: Exception) -> str:

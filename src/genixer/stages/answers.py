@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
-from itertools import takewhile
+from itertools import takewhile, zip_longest
 from pathlib import Path
 from types import TracebackType
 
@@ -25,6 +25,7 @@ import msgspec
 
 from genixer.data import Completion, Request
 from genixer.errors import BackendError, MemoryFullError
+from genixer.inference.ahead import announce
 from genixer.inference.base import Backend, Streams
 from genixer.store.journal import Journal
 from genixer.store.shards import raw_text
@@ -131,7 +132,10 @@ class Answers:
         backend = load()
         if isinstance(backend, Streams):
             open_blocks = [{key: one for block in open_blocks for key, one in block.items()}]
-        for block in open_blocks:
+        for block, following in zip_longest(
+            open_blocks, open_blocks[1:], fillvalue=dict[str, Request]()
+        ):
+            announce(backend, list(following.values()), images)
             while keys := self._next(block, whole=not isinstance(backend, Streams)):
                 self._try({key: block[key] for key in keys}, backend, images)
 
