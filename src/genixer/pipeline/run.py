@@ -28,7 +28,7 @@ from genixer.pipeline.verify import damaged_files
 from genixer.pipeline.workplace import Workplace, workplace
 from genixer.store.disk import free_name, full_disk, link, make_folder, move
 from genixer.store.layout import StepFolder
-from genixer.store.leases import close_leases
+from genixer.store.leases import clear_ended, close_leases
 from genixer.store.lock import RunLock
 from genixer.store.manifest import Manifest, read_manifest
 from genixer.store.reader import open_step
@@ -145,16 +145,23 @@ def execute(
         if write_run(config, plan, once=shared) or not shared:
             plan.digests.save()
             (plan.run / "errors.log").unlink(missing_ok=True)  # it tells of the latest run alone
-        if not shared:
-            close_leases(plan.run, [step.folder for step in plan.steps])
-        for step in plan.steps:
-            if step.folder.manifest.is_file():
-                shutil.rmtree(step.folder.work, ignore_errors=True)
-            if step.folder.manifest.is_file() or not shared:
-                shutil.rmtree(step.folder.scratch, ignore_errors=True)
+        _tidy(plan, shared)
         if check:
             _check_everything(plan)
         return _execute_and_repair(plan, workplace(config, plan, workers, executor, lock), progress)
+
+
+def _tidy(plan: Plan, shared: bool) -> None:
+    """Remove what earlier processes left unfinished, but for what others are at."""
+    if shared:
+        for step in plan.steps:
+            clear_ended(plan.run, step.folder)
+        return
+    close_leases(plan.run, [step.folder for step in plan.steps])
+    for step in plan.steps:
+        shutil.rmtree(step.folder.scratch, ignore_errors=True)
+        if step.folder.manifest.is_file():
+            shutil.rmtree(step.folder.work, ignore_errors=True)
 
 
 def _execute_and_repair(plan: Plan, place: Workplace, progress: Progress) -> RunResult:
