@@ -30,8 +30,8 @@ from genixer.report.statistics import JudgeTally, precision_rows
 from genixer.stages import STAGES
 
 PLUGINS = Path(__file__).parent / "plugins"
-# Makers of small models, for tests in several folders.
-sys.path.append(str(Path(__file__).parent / "fixtures" / "models"))
+# Makers of small models, and a scripted server, for tests in several folders.
+sys.path += [str(Path(__file__).parent / "fixtures" / name) for name in ("models", "servers")]
 
 # A busy machine is slow to build hypothesis's tables of characters; the code is not to blame.
 settings.register_profile(

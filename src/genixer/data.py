@@ -229,7 +229,9 @@ class Sampling(Record, frozen=True):
 class Request(Record, frozen=True):
     """One thing asked of a generator about one image.
 
-    `id` = hash of image content, task, mode and draw.
+    `id` = hash of image content, task, mode and draw, and of the `kind` of question where one is
+    asked for. `schema` is the JSON schema that the answer has to follow, for backends that can hold
+    a model to one; empty for free text.
 
     >>> cat = ImageRef("cat.png", 64, 64, "ab12")
     >>> one = Request.of(cat, "rec", "specific", 0, "Ask.", Sampling())
@@ -244,23 +246,34 @@ class Request(Record, frozen=True):
     task: str = ""
     mode: str = ""
     draw: int = 0
+    kind: str = ""
+    schema: dict[str, Any] = {}
 
     @classmethod
     def of(
-        cls, image: ImageRef, task: str, mode: str, draw: int, prompt: str, sampling: Sampling
+        cls,
+        image: ImageRef,
+        task: str,
+        mode: str,
+        draw: int,
+        prompt: str,
+        sampling: Sampling,
+        kind: str = "",
     ) -> Request:
         """Build a request.
 
         Its id leaves prompt and sampling out, since they follow from the id and the run's seed.
         """
+        what = (task, mode, draw, kind) if kind else (task, mode, draw)
         return cls(
-            content_id("request", image.sha256, task, mode, draw),
+            content_id("request", image.sha256, *what),
             image,
             prompt,
             sampling,
             task,
             mode,
             draw,
+            kind,
         )
 
 
@@ -269,7 +282,9 @@ class Completion(Record, frozen=True):
 
     `logprobs` are natural logs, raw (before temperature, top-k and top-p), one per generated token.
 
-    `finish` is `stop` (end token; it is in `token_ids`), `length` or `error`.
+    A server that gives no token ids leaves `token_ids` empty, one that gives no probabilities
+    `logprobs`. `finish` is `stop` (end token; it is in `token_ids`), `length` or `error`; `detail`
+    says why it is an error, where that is known.
     """
 
     request_id: str
@@ -277,6 +292,7 @@ class Completion(Record, frozen=True):
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     finish: Literal["stop", "length", "error"]
+    detail: str = ""
 
 
 class Generation(Record, frozen=True):

@@ -70,7 +70,10 @@ class TrainSettings(Schedule, StageSettings):
     tower_recall: float = Field(0.5, ge=0.0)
     """What giving back its own piece of the picture counts for a cell, in these first steps."""
     processes: int = Field(1, ge=1)
-    """Processes on this machine that train together, on a GPU each where there are any."""
+    """Processes that train together, on a GPU each where there are any.
+
+    All are on this machine, unless a launcher such as `torchrun` started as many.
+    """
     parallel: Parallel = "ddp"
     """`ddp`: each process holds all weights. The others cut weights and optimiser among them.
 

@@ -49,7 +49,10 @@ class TrainVlmSettings(Schedule, StageSettings):
     steps_when_limited: int = Field(3, ge=1)
     """Optimiser steps of a run with `--limit`: enough to see that it works."""
     processes: int = Field(1, ge=1)
-    """Processes on this machine that train together, on a GPU each where there are any."""
+    """Processes that train together, on a GPU each where there are any.
+
+    All are on this machine, unless a launcher such as `torchrun` started as many.
+    """
     merge: bool = True
     """Whether `lora` also writes the whole model, with its adapters merged into the weights."""
     track: tuple[Tracker, ...] = ()
