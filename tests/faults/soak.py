@@ -1,6 +1,7 @@
 """Kills runs at random moments, stage by stage, and counts what is lost, doubled or done again.
 
     python -m tests.faults.soak [--kills 200] [--seed N] [--stages world,generate] [--workers 1]
+                                [--executor local|leases|ray]
 
 Each process is the leader of its group and is killed with it. A run goes on in the same folder
 until it is complete, is compared byte by byte with one that was left alone, and starts over from
@@ -81,6 +82,7 @@ class Soak:
         self, config: str, overrides: Sequence[str], home: Path, executor: str, workers: int
     ) -> None:
         self._config, self._overrides, self._home = config, overrides, home
+        self._shells = 2 if executor == "leases" else 1
         self._how: dict[str, Any] = {"executor": executor, "workers": workers}
         self._whole = home / "whole"
         home.mkdir()
@@ -135,18 +137,22 @@ class Soak:
     def _kill_once(
         self, folder: Path, step: str, span: float, rng: random.Random, tally: Tally, again: bool
     ) -> int:
-        """Start, kill unless it is enough; exit code, negative for a signal."""
-        pid = self._start(folder)
+        """Start, kill unless it is enough; exit code, negative for a signal.
+
+        Of several shells each is killed at a moment of its own; one that got through counts.
+        """
+        pids = [self._start(folder) for _ in range(self._shells)]
         if again:
-            self._first_sign(pid, folder / step)
-            time.sleep(rng.random() * span)
-            if not self._ended(pid):
-                os.killpg(pid, signal.SIGKILL)
-        code = self._wait(pid)
-        if code == -signal.SIGKILL:
-            tally.kills += 1
-            tally.redone += _in_flight(folder)
-        return code
+            self._first_sign(pids[0], folder / step)
+            for pid in pids:
+                time.sleep(rng.random() * span)
+                if not self._ended(pid):
+                    os.killpg(pid, signal.SIGKILL)
+        codes = [self._wait(pid) for pid in pids]
+        killed = codes.count(-signal.SIGKILL)
+        tally.kills += killed
+        tally.redone += _in_flight(folder) if killed else 0
+        return max(codes)
 
     def _start(self, folder: Path) -> int:
         """Process id of a child that leads a group of its own; imports are done already."""

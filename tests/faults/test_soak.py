@@ -21,8 +21,14 @@ def test_runs_killed_while_they_train_ask_and_measure_lose_nothing(tmp_path: Pat
     check(tuple(MODEL), tmp_path, 1)
 
 
-def check(stages: tuple[str, ...], home: Path, workers: int) -> None:
-    tallies = soak(stages, KILLS, random.randrange(2**32), "local", workers, home)
+@pytest.mark.slow
+def test_shells_that_share_a_run_and_are_killed_lose_and_double_nothing(tmp_path: Path) -> None:
+    check(("collect", "generate"), tmp_path, 1, "leases")
+
+
+def check(stages: tuple[str, ...], home: Path, workers: int, executor: str = "local") -> None:
+    tallies = soak(stages, KILLS, random.randrange(2**32), executor, workers, home)
     for one in tallies:
         assert not one.problems, one
-        assert (one.kills, one.lost, one.doubled) == (KILLS, 0, 0)
+        assert (one.lost, one.doubled) == (0, 0)
+        assert one.kills >= KILLS

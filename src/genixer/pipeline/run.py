@@ -30,7 +30,7 @@ from genixer.pipeline.verify import damaged_files
 from genixer.pipeline.workplace import Workplace, workplace
 from genixer.store.disk import free_name, full_disk, link, make_folder, move
 from genixer.store.layout import StepFolder
-from genixer.store.leases import close_leases
+from genixer.store.leases import clear_ended, close_leases
 from genixer.store.lock import RunLock
 from genixer.store.manifest import Manifest, read_manifest
 from genixer.store.reader import open_step
@@ -152,13 +152,7 @@ def execute(
         if write_run(config, plan, once=shared) or not shared:
             plan.digests.save()
             (plan.run / "errors.log").unlink(missing_ok=True)  # it tells of the latest run alone
-        if not shared:
-            close_leases(plan.run, [step.folder for step in plan.steps])
-        for step in plan.steps:
-            if step.folder.manifest.is_file():
-                shutil.rmtree(step.folder.work, ignore_errors=True)
-            if step.folder.manifest.is_file() or not shared:
-                shutil.rmtree(step.folder.scratch, ignore_errors=True)
+        _tidy(plan, shared)
         if check:
             _check_everything(plan)
         place = workplace(config, plan, workers, executor, lock)
@@ -166,9 +160,26 @@ def execute(
             return _execute_and_repair(plan, place, meter, budget)
 
 
+<<<<<<< HEAD
+def _tidy(plan: Plan, shared: bool) -> None:
+    """Remove what earlier processes left unfinished, but for what others are at."""
+    if shared:
+        for step in plan.steps:
+            clear_ended(plan.run, step.folder)
+        return
+    close_leases(plan.run, [step.folder for step in plan.steps])
+    for step in plan.steps:
+        shutil.rmtree(step.folder.scratch, ignore_errors=True)
+        if step.folder.manifest.is_file():
+            shutil.rmtree(step.folder.work, ignore_errors=True)
+
+
+def _execute_and_repair(plan: Plan, place: Workplace, progress: Progress) -> RunResult:
+=======
 def _execute_and_repair(
     plan: Plan, place: Workplace, progress: Progress, budget: Budget
 ) -> RunResult:
+>>>>>>> f01d0fae4ce7c4c79e0ea3082a61d5a9261b9757
     """Run; a corrupt shard that turns up is moved aside and made again."""
     worked: dict[str, None] = {}
     repairs = 0
