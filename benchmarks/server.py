@@ -186,7 +186,7 @@ def peer_python(given: str, place: Path) -> str:
     print("making an environment with datatrove in it")
     venv.create(place, with_pip=True)
     python = str(place / "bin" / "python")
-    wanted = ["datatrove", "orjson", "aiosqlite", "xxhash", "httpx"]
+    wanted = ["datatrove", "orjson", "aiosqlite", "xxhash", "httpx", "aiofiles"]
     subprocess.run([python, "-m", "pip", "install", "-q", *wanted], check=True)
     return python
 
