@@ -60,7 +60,7 @@ def _alone(model: LoadedVlm, request: Request, images: Path, answer: list[int]) 
     seen = model.look(Image.open(images / request.image.path).convert("RGB"))
     prompt = model.insert(model.chat.prompt_ids([Message("user", request.prompt)]), seen)
     own = [False] * len(prompt) + [True] * len(answer)
-    tensors = model.inputs([prompt + answer], [seen], [own]).tensors
+    tensors = model.inputs([prompt + answer], [seen], [own])
     with torch.inference_mode():
         logits = model.model(**tensors).logits[0]
     return logits[len(prompt) - 1 : -1].float().log_softmax(-1)
@@ -113,7 +113,7 @@ def test_greedy_text_is_that_of_the_library(model: LoadedVlm, images: Path) -> N
         seen = model.look(Image.open(images / request.image.path).convert("RGB"))
         prompt = model.insert(model.chat.prompt_ids([Message("user", request.prompt)]), seen)
         theirs = model.model.generate(
-            **model.inputs([prompt], [seen]).tensors,
+            **model.inputs([prompt], [seen]),
             generation_config=GenerationConfig(
                 max_new_tokens=5, do_sample=False, pad_token_id=model.pad_id
             ),

@@ -55,7 +55,7 @@ def test_prompts_are_those_of_the_librarys_own_processor(
         pytest.skip("the processor cuts the image, the preset keeps all of it")
     seen = model.look(picture(*size))
     ids = model.insert(model.chat.prompt_ids(ASKED), seen)
-    ours = model.inputs([ids], [seen]).tensors
+    ours = model.inputs([ids], [seen])
     text = model.chat.render(ASKED, image=True, reply=True)
     if model.preset.name == "paligemma":
         # Its processor adds the begin mark and the line break by itself.
@@ -77,12 +77,12 @@ def test_rows_padded_together_see_their_own_images(model: LoadedVlm) -> None:
     for left in (False, True):
         both = model.inputs(rows, looks, left=left)
         with torch.inference_mode():
-            together = model.model(**both.tensors).logits
+            together = model.model(**both).logits
             for i, row in enumerate(rows):
-                alone = model.model(**model.inputs([row], [looks[i]]).tensors).logits[0]
-                there = together[i][both.tensors["attention_mask"][i].bool()]
+                alone = model.model(**model.inputs([row], [looks[i]])).logits[0]
+                there = together[i][both["attention_mask"][i].bool()]
                 assert torch.allclose(there, alone, atol=1e-4)
-    assert both.lengths == [len(row) for row in rows]
+    assert both["attention_mask"].sum(1).tolist() == [len(row) for row in rows]
 
 
 def test_a_saved_folder_is_one_of_the_library(model: LoadedVlm, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_saved_folder_is_one_of_the_library(model: LoadedVlm, tmp_path: Path) 
     plain = AutoModelForImageTextToText.from_pretrained(tmp_path, local_files_only=True)
     seen = model.look(picture(40, 40))
     ids = model.insert(model.chat.prompt_ids(ASKED), seen)
-    tensors = model.inputs([ids], [seen]).tensors
+    tensors = model.inputs([ids], [seen])
     with torch.inference_mode():
         assert torch.equal(plain(**tensors).logits, model.model(**tensors).logits)
     words = AutoTokenizer.from_pretrained(tmp_path, local_files_only=True)
@@ -268,7 +268,7 @@ def test_a_folder_that_is_not_there_is_named() -> None:
 def test_half_precision_is_a_setting(qwen: Path) -> None:
     model = load_vlm(str(qwen), "qwen2_5_vl", dtype="bfloat16", device="cpu")
     seen = model.look(picture(40, 40))
-    tensors = model.inputs([model.insert(model.chat.prompt_ids(ASKED), seen)], [seen]).tensors
+    tensors = model.inputs([model.insert(model.chat.prompt_ids(ASKED), seen)], [seen])
     assert model.model.dtype == tensors["pixel_values"].dtype == torch.bfloat16
     with torch.inference_mode():
         assert model.model(**tensors).logits.isfinite().all()

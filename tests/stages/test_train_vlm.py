@@ -13,8 +13,8 @@ from transformers import AutoModelForImageTextToText
 from genixer.data import Generation, ImageRef, Message, SftRow
 from genixer.models.vlm import load_vlm
 from genixer.stages.generate import GenerateSettings, GenerateStage
-from genixer.stages.train import TrainedRow
 from genixer.stages.train_vlm import TrainVlmSettings, TrainVlmStage
+from genixer.stages.training_stage import TrainedRow
 
 
 @pytest.fixture(params=["qwen2_5_vl", "smolvlm", "paligemma"])

@@ -11,6 +11,7 @@ from genixer.data import ImageRef, Message, SftRow
 from genixer.models.vlm import LoadedVlm, load_vlm
 from genixer.training.batch import Conversation, Visit
 from genixer.training.chat import VlmLesson, encode_chat
+from genixer.training.schedule import Schedule
 
 SIZES = [(40, 70), (90, 30), (28, 28)]
 
@@ -80,7 +81,7 @@ def test_only_answers_and_their_end_have_a_label(model: LoadedVlm, images: Path)
 
 def test_a_conversation_weighs_by_the_power_of_its_length(model: LoadedVlm, images: Path) -> None:
     for power in (0.0, 0.5, 1.0):
-        batch = VlmLesson(model, images, power).batch(visits(model))
+        batch = VlmLesson(model, images, Schedule(length_power=power)).batch(visits(model))
         for weight, labels in zip(batch.loss_weight, batch.labels, strict=True):
             count = int((labels >= 0).sum())
             assert float(weight.sum()) == pytest.approx(count ** (1 - power), rel=1e-5)
@@ -118,7 +119,7 @@ def test_gradients_reach_tower_projector_and_language_model(model: LoadedVlm, im
 
 
 def test_the_loss_is_that_of_the_library(model: LoadedVlm, images: Path) -> None:
-    lesson = VlmLesson(model, images, length_power=0.0)
+    lesson = VlmLesson(model, images, Schedule(length_power=0.0))
     batch = lesson.batch(visits(model)[1:2])
     with torch.inference_mode():
         total, weight = lesson.loss(batch)

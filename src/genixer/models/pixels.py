@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from genixer.models.base import Preset
 
-__all__ = ["Pixels"]
+__all__ = ["Pixels", "squared"]
 
 _Square = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -59,14 +59,8 @@ class Pixels:
         return torch.from_numpy(found)
 
     def _padded_then_resized(self, image: Image) -> Image:
-        from PIL import Image as Pillow
-
-        longer = max(image.size)
-        if image.width != image.height:
-            square = Pillow.new("RGB", (longer, longer), self._colour)
-            square.paste(image, ((longer - image.width) // 2, (longer - image.height) // 2))
-            image = square
-        if longer == self._side:
+        image = squared(image, self._colour)
+        if image.width == self._side:
             return image
         return image.resize((self._side, self._side), self._resampling())
 
@@ -80,17 +74,31 @@ class Pixels:
             shrinks = width < image.width
             how = Pillow.Resampling.HAMMING if shrinks else self._resampling()
             image = image.resize((width, height), how)
-        if width == height:
-            return image
-        square = Pillow.new("RGB", (self._side, self._side), self._colour)
-        square.paste(image, ((self._side - width) // 2, (self._side - height) // 2))
-        return square
+        return squared(image, self._colour)
 
     def _resampling(self) -> Resampling:
         from PIL import Image as Pillow
 
         filters = Pillow.Resampling
         return filters.BICUBIC if self._filter == "bicubic" else filters.BILINEAR
+
+
+def squared(image: Image, colour: tuple[int, ...]) -> Image:
+    """`image` in the middle of a square of its longer side, the rest in `colour`.
+
+    >>> from PIL import Image
+    >>> squared(Image.new("RGB", (4, 2)), (1, 2, 3)).getpixel((0, 0))
+    (1, 2, 3)
+    """
+    from PIL import Image as Pillow
+
+    width, height = image.size
+    if width == height:
+        return image
+    side = max(image.size)
+    square = Pillow.new("RGB", (side, side), colour)
+    square.paste(image, ((side - width) // 2, (side - height) // 2))
+    return square
 
 
 def _levels(preset: Preset) -> np.ndarray[Any, np.dtype[np.float32]]:
