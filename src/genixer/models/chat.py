@@ -30,6 +30,9 @@ UNALIGNED = "unaligned_answer"
 _VEIL = "\ufdd0"
 """Stands for the first sign of a veiled mark: no text may hold this code point (Unicode 23.7)."""
 
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
+"""A token that spells one byte: no control, whatever a tokenizer says."""
+
 
 @dataclass(frozen=True)
 class Spoken:
@@ -62,7 +65,8 @@ class Chat:
         self.end_ids, self.end = frozenset(end_ids), end
         self.image_id: int = tokenizer.convert_tokens_to_ids(image_token)
         special = (t.content for t in tokenizer.added_tokens_decoder.values() if t.special)
-        marks = {image_token, *(mark for mark in special if mark.strip()), *own}
+        named = (mark for mark in special if mark.strip() and not _BYTE.fullmatch(mark))
+        marks = {image_token, *named, *own}
         self._marks = {mark: _VEIL + mark[1:] for mark in sorted(marks, key=len, reverse=True)}
         self._plain = re.compile("|".join(map(re.escape, self._marks)))
         both = (*self._marks, *self._marks.values())
@@ -187,6 +191,8 @@ class Chat:
         else:
             renamed = [[self._marks.get(word, word), score] for word, score in words]
         model["vocab"] = renamed
+        if model.get("unk_token") in self._marks:
+            model["unk_token"] = self._marks[model["unk_token"]]
         if "merges" in model:
             # No run of words may add up to a control token.
             model["merges"] = [pair for pair in model["merges"] if _joined(pair) not in self._marks]

@@ -140,10 +140,10 @@ class TrainStage(TrainingStage):
         for line in lines:
             note(line)
 
-    def reads(self) -> Rows | None:
-        """What the preset says of rows and weights; None where a step is to make it first."""
+    def reads(self) -> Rows | str:
+        """What the preset says of rows and weights; nothing where a step is to make it first."""
         preset = preset_of(self.settings.model, self.settings.preset)
-        return None if preset is None else rows_of(preset, self.settings.max_tokens)
+        return "" if preset is None else rows_of(preset, self.settings.max_tokens)
 
     def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:
         """As every training, and the tower's own steps before it."""

@@ -92,14 +92,15 @@ class TrainVlmStage(TrainingStage):
         """Write `model` beside the files it came with."""
         model.save(folder)
 
-    def reads(self) -> Rows | None:
-        """What `config.json` and the preset say; None where the family is not known here."""
+    def reads(self) -> Rows | str:
+        """What `config.json` and the preset say, or why that is not enough."""
         from genixer.training.vlm_costs import vlm_rows
 
         settings = self.settings
         if settings.model.startswith("@"):
-            return None
-        return vlm_rows(Path(settings.model), settings.image_px, settings.most_px)
+            return f"unknown steps, tokens, memory and hours: {settings.model} is not made yet"
+        folder = Path(settings.model)
+        return vlm_rows(folder, settings.preset, settings.image_px, settings.most_px)
 
 
 def train_vlm_job(job: Job, note: Note) -> dict[str, Any]:

@@ -122,8 +122,8 @@ class TrainingStage(Stage):
         """Write `model`, which was loaded and taught."""
 
     @abstractmethod
-    def reads(self) -> Rows | None:
-        """What `plan` reckons with; None where nobody can know before the model is there."""
+    def reads(self) -> Rows | str:
+        """What `plan` reckons with, or a note that says why nobody can know."""
 
     def first(self, job: Job, note: Note, together: Together) -> None:
         """What is taught before all else: nothing by default."""
@@ -262,8 +262,8 @@ class TrainingStage(Stage):
         sizes = [one.kept for one in inputs.get("rows", [])]
         rows = None if None in sizes else sum(size or 0 for size in sizes)
         reads = self.reads()
-        if reads is None:
-            return Estimate(items=rows, kept=rows)
+        if isinstance(reads, str):
+            return Estimate(items=rows, kept=rows, notes=(reads,) if reads else ())
         if rows is None and settings.epochs:
             return Estimate(notes=("steps follow from the rows, which are not known yet",))
         means = Means(
