@@ -66,8 +66,10 @@ class Chat:
         self.image_id: int = tokenizer.convert_tokens_to_ids(image_token)
         special = (t.content for t in tokenizer.added_tokens_decoder.values() if t.special)
         named = (mark for mark in special if mark.strip() and not _BYTE.fullmatch(mark))
-        marks = {image_token, *named, *own}
-        self._marks = {mark: _VEIL + mark[1:] for mark in sorted(marks, key=len, reverse=True)}
+        marks: set[str] = {image_token, *named, *own}
+        # The longest first: one may begin as another does.
+        longest = sorted(marks, key=len, reverse=True)
+        self._marks: dict[str, str] = {mark: _VEIL + mark[1:] for mark in longest}
         self._plain = re.compile("|".join(map(re.escape, self._marks)))
         both = (*self._marks, *self._marks.values())
         self._either = re.compile("|".join(map(re.escape, both)))

@@ -73,12 +73,12 @@ def vlm_shape(config: _Config) -> Shape | None:
     """
     family = _FAMILIES.get(str(config.get("model_type")))
     text = {**_DEFAULTS.get(str(config.get("model_type")), {}), **_text(config)}
-    extra = _EXTRA.get(str(text.get("model_type")))
-    if family is None or extra is None or not {"hidden_size", "vocab_size"} <= text.keys():
+    beside = _EXTRA.get(str(text.get("model_type")))
+    if family is None or beside is None or not {"hidden_size", "vocab_size"} <= text.keys():
         return None
     tied = bool(config.get("tie_word_embeddings", config["model_type"] == "paligemma"))
     plain = Decoder.of(text, tied=tied)
-    decoder = Decoder.of(text, tied=tied, extra=extra(plain, text))
+    decoder = Decoder.of(text, tied=tied, extra=beside(plain, text))
     tower, projector = family(dict(config.get("vision_config") or {}), decoder.width, config)
     words = int(text["vocab_size"])
     embeddings = words * decoder.width * (1 if tied else 2)
