@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -16,9 +16,13 @@ from genixer.errors import ConfigError, near
 from genixer.yaml_source import Key, YamlSource, read_yaml
 
 __all__ = [
+    "ExecutorName",
+    "RayConfig",
     "RunConfig",
     "StepConfig",
+    "environment_executor",
     "environment_workers",
+    "executor_name",
     "load_config",
     "parse_config",
     "parse_override",
@@ -60,6 +64,30 @@ class StepConfig(BaseModel):
     """Work items in one shard; the stage's own number by default."""
 
 
+ExecutorName = Literal["local", "leases", "ray"]
+
+
+class RayConfig(BaseModel):
+    """Actors of the executor `ray`, and what each of them asks the cluster for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    address: str | None = None
+    """A running cluster, `auto` for the one of this machine; without one, Ray is started here."""
+    cpus: float = Field(default=1, ge=0)
+    """CPUs of one actor."""
+    gpus: float = Field(default=0, ge=0)
+    """GPUs of one actor; fractions share one."""
+    resources: dict[str, float] = Field(default_factory=dict)
+    """Other resources of one actor, as the nodes name them."""
+    min_actors: int = Field(default=0, ge=0)
+    """Actors that are kept while the run lasts."""
+    max_actors: int | None = Field(default=None, ge=1)
+    """Most actors at a time; the run's `workers` by default. As many are asked for as have work."""
+    idle_s: float = Field(default=60.0, ge=0)
+    """Seconds without work after which an actor above `min_actors` gives back what it holds."""
+
+
 class RunConfig(BaseModel):
     """A whole run. Make one with `load_config`."""
 
@@ -75,6 +103,12 @@ class RunConfig(BaseModel):
     """Worker processes; 0 works inside this process."""
     threads: int = Field(default=1, ge=1)
     """Compute threads a worker may use; results may depend on it, so fingerprints do."""
+    executor: ExecutorName = "local"
+    """Who does the work: `local` processes, shells that share it by `leases`, or `ray`."""
+    stale_s: float = Field(default=30.0, gt=0)
+    """Seconds without a heartbeat after which others take over what a process began."""
+    ray: RayConfig = RayConfig()
+    """Of the executor `ray` only."""
     steps: dict[str, StepConfig] = Field(min_length=1)
     """Steps by name, in any order."""
 
@@ -117,6 +151,26 @@ def environment_workers() -> int | None:
     if not text.isdecimal():
         raise ConfigError(f"GENIXER_WORKERS={text!r} is not a whole number of at least 0")
     return int(text)
+
+
+def environment_executor() -> ExecutorName | None:
+    """Executor that `GENIXER_EXECUTOR` asks for, if it is set."""
+    return executor_name(os.environ.get("GENIXER_EXECUTOR") or None, "GENIXER_EXECUTOR")
+
+
+def executor_name(text: str | None, where: str) -> ExecutorName | None:
+    """`text` if it names an executor; `ConfigError` that says `where` if not.
+
+    >>> executor_name("ray", "--executor")
+    'ray'
+    """
+    known: tuple[ExecutorName, ...] = get_args(ExecutorName)
+    for name in known:
+        if text == name:
+            return name
+    if text is not None:
+        raise ConfigError(f"{where}: no executor is called {text!r}; {near(text, known)}")
+    return None
 
 
 def load_config(config: str | Path, overrides: Iterable[str] = ()) -> RunConfig:

@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from genixer.errors import DataError, FrameError
+from genixer.errors import CannotEncodeError, DataError
 from genixer.marks import count_marks, escape_marks, split_marks
 from genixer.paths import escapes
+from genixer.places import Box, Point, Record
 from genixer.rows import content_id, decode_row, encode_row, random_for
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Origin",
     "Point",
     "Quarantined",
+    "Record",
     "Rejected",
     "Request",
     "Role",
@@ -51,72 +53,6 @@ SCHEMA = 1
 
 Role = Literal["user", "assistant"]
 Mode = Literal["agnostic", "specific"]
-
-
-class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Base of all records: immutable, strict about unknown fields, no defaults in the JSON."""
-
-
-class Box(Record, frozen=True, array_like=True):
-    """Rectangle of the upright, un-padded image, in fractions of its width and height.
-
-    Corners are (x0, y0) and (x1, y1), each in [0, 1], x0 <= x1, y0 <= y1. Raises `FrameError` for
-    anything else, NaN included.
-
-    >>> Box(0.1, 0.2, 0.5, 0.6).area
-    0.16
-    >>> Box(0.1, 0.2, 120.0, 0.6)  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    ...
-    genixer.errors.FrameError: box (0.1, 0.2, 120.0, 0.6) is not inside [0, 1] ...; is it in pixels?
-    """
-
-    x0: float
-    y0: float
-    x1: float
-    y1: float
-
-    def __post_init__(self) -> None:
-        if not (0.0 <= self.x0 <= self.x1 <= 1.0 and 0.0 <= self.y0 <= self.y1 <= 1.0):
-            corners = (self.x0, self.y0, self.x1, self.y1)
-            raise FrameError(
-                f"box {corners} is not inside [0, 1] with x0 <= x1, y0 <= y1; is it in pixels?"
-            )
-
-    @property
-    def area(self) -> float:
-        """Share of the image that the box covers, in [0, 1]."""
-        return round((self.x1 - self.x0) * (self.y1 - self.y0), 12)
-
-    def iou(self, other: Box) -> float:
-        """Share of the union that two boxes have in common, in [0, 1]; 0 if either is empty.
-
-        >>> Box(0.0, 0.0, 0.5, 1.0).iou(Box(0.25, 0.0, 0.75, 1.0))
-        0.3333333333333333
-        """
-        width = min(self.x1, other.x1) - max(self.x0, other.x0)
-        height = min(self.y1, other.y1) - max(self.y0, other.y0)
-        if width <= 0 or height <= 0:
-            return 0.0
-        shared = width * height
-        mine = (self.x1 - self.x0) * (self.y1 - self.y0)
-        theirs = (other.x1 - other.x0) * (other.y1 - other.y0)
-        return shared / (mine + theirs - shared)
-
-
-class Point(Record, frozen=True, array_like=True):
-    """Place in the upright, un-padded image, x and y in [0, 1]; raises `FrameError` outside.
-
-    >>> Point(0.5, 0.25)
-    Point(x=0.5, y=0.25)
-    """
-
-    x: float
-    y: float
-
-    def __post_init__(self) -> None:
-        if not (0.0 <= self.x <= 1.0 and 0.0 <= self.y <= 1.0):
-            raise FrameError(f"point {(self.x, self.y)} is not inside [0, 1]; is it in pixels?")
 
 
 class ImageRef(Record, frozen=True):
@@ -196,14 +132,15 @@ class Origin(Record, frozen=True):
     mode: str = ""
     seed: int | None = None
     question_type: str = ""
-    scores: dict[str, float] = {}
+    scores: dict[str, float] = msgspec.field(default_factory=dict)
     reader: str = ""
 
 
 class Sample(Record, frozen=True):
-    """An image and a conversation about it, of one task.
+    """An image and a conversation about it, of one task; or a conversation in words alone.
 
-    Make one with `Sample.of`, which fills `id`, the hash of task, image content and turns.
+    Make one with `Sample.of`, which fills `id`, the hash of task, image content and turns. Words
+    alone have no `image`, and so no boxes and points: `DataError` otherwise.
 
     >>> cat = ImageRef("cat.png", 64, 64, "ab12")
     >>> turns = (Turn("user", "What is it?"), Turn("assistant", "cat"))
@@ -215,14 +152,36 @@ class Sample(Record, frozen=True):
 
     id: str
     task: str
-    image: ImageRef
+    image: ImageRef | None
     turns: tuple[Turn, ...]
     origin: Origin
 
+    def __post_init__(self) -> None:
+        if self.image is None and any(turn.boxes or turn.points for turn in self.turns):
+            raise DataError(f"sample {self.id} has boxes or points, but no image they are in")
+
     @classmethod
-    def of(cls, task: str, image: ImageRef, turns: tuple[Turn, ...], origin: Origin) -> Sample:
+    def of(
+        cls, task: str, image: ImageRef | None, turns: tuple[Turn, ...], origin: Origin
+    ) -> Sample:
         """Build a sample; its id is the hash of `task`, `image.sha256` and `turns` alone."""
-        return cls(content_id("sample", task, image.sha256, turns), task, image, turns, origin)
+        seen = image.sha256 if image else ""
+        return cls(content_id("sample", task, seen, turns), task, image, turns, origin)
+
+    @property
+    def image_sha256(self) -> str:
+        """Digest of the image's bytes; empty where there is no image."""
+        return self.image.sha256 if self.image else ""
+
+    @property
+    def picture(self) -> ImageRef:
+        """The image, for those who cannot do without.
+
+        Raises `CannotEncodeError` (`no_image`) where the sample is words alone.
+        """
+        if self.image is None:
+            raise CannotEncodeError("no_image", "a conversation in words alone")
+        return self.image
 
 
 class Message(Record, frozen=True):
@@ -356,7 +315,7 @@ class Rejected(Record, frozen=True):
     id: str
     reason: str
     row: Any
-    scores: dict[str, float] = {}
+    scores: dict[str, float] = msgspec.field(default_factory=dict)
 
 
 class Quarantined(Record, frozen=True):

@@ -10,11 +10,14 @@
     |   `-- LossError          an export that would leave rows out unasked
     |-- StoreError (4)         shards or manifests: missing, damaged, full disk
     |   |-- CorruptShardError  bytes do not match their digest
+    |   |-- LeaseLostError     another process took over this unit of work
     |   `-- LockedError        another run holds the folder
     |-- SettingsChangedError (5)  the run folder belongs to other settings
     |-- BackendError (6)       a model or server failed
+    |   `-- MemoryFullError    it was given more at once than there is memory for
     |-- IncompleteError (7)    the run ended with work left
-    `-- BadLossError (8)       a training's loss is no number
+    |-- BadLossError (8)       a training's loss is no number
+    `-- ParityError (9)        two backends that do not say the same
 
 Broken *data* never reaches the user as one of these: it is counted and kept aside. They are for
 broken code or config.
@@ -36,9 +39,12 @@ __all__ = [
     "FrameError",
     "GenixerError",
     "IncompleteError",
+    "LeaseLostError",
     "LicenceError",
     "LockedError",
     "LossError",
+    "MemoryFullError",
+    "ParityError",
     "SettingsChangedError",
     "StoreError",
     "UnknownNameError",
@@ -113,6 +119,10 @@ class CorruptShardError(StoreError):
     path: Path | None = None
 
 
+class LeaseLostError(StoreError):
+    """A unit of work that another process took over; what was made of it here is dropped."""
+
+
 class LockedError(StoreError):
     """Another live process holds the run folder."""
 
@@ -129,6 +139,10 @@ class BackendError(GenixerError):
     exit_code = 6
 
 
+class MemoryFullError(BackendError):
+    """A model that was given more at once than there is memory for; fewer requests may go."""
+
+
 class IncompleteError(GenixerError):
     """A run that ended before every step was complete."""
 
@@ -139,6 +153,12 @@ class BadLossError(GenixerError):
     """The loss became NaN or infinite; the message names the step and the rows of the batch."""
 
     exit_code = 8
+
+
+class ParityError(GenixerError):
+    """Two backends whose rows must not be mixed; the message shows the worst examples."""
+
+    exit_code = 9
 
 
 def near(name: str, known: Iterable[str]) -> str:

@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
-__all__ = ["Child", "die_with"]
+__all__ = ["THREAD_SETTINGS", "Child", "die_with"]
 
-_THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
@@ -39,7 +39,7 @@ class Child:
         module, _, function = entry.partition(":")
         code = f"import sys; sys.path[:] = {sys.path!r}; from {module} import {function}; "
         code += f"{function}({child.fileno()}, {alive}, {os.getpid()})"
-        threading_settings = dict.fromkeys(_THREAD_SETTINGS, str(threads))
+        threading_settings = dict.fromkeys(THREAD_SETTINGS, str(threads))
         with _interrupts_held():
             # Our own interpreter and code, no shell.
             self._process = subprocess.Popen(  # nosec B603

@@ -3,14 +3,16 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
 
 from genixer.data import ImageRef, Request, Sampling
-from genixer.inference import BACKENDS, load_backend
-from genixer.inference.base import Backend, Choice
+from genixer.inference import BACKENDS, capabilities, load_backend
+from genixer.inference.base import Backend, Choice, Streams
 
 PRESET = Path(__file__).parent.parent / "fixtures" / "models" / "small.yaml"
 
@@ -41,6 +43,11 @@ def _saved_vlm(family: str) -> Callable[[Path], str]:
     return make
 
 
+def _engine_of_vllm(folder: Path) -> str:
+    pytest.importorskip("vllm", reason="vLLM is not installed")
+    return _saved_vlm("llava")(folder)
+
+
 MODELS: dict[str, Callable[[Path], str]] = {
     "scripted": lambda folder: "any",
     "transformers": _small_llava,
@@ -50,8 +57,13 @@ MODELS: dict[str, Callable[[Path], str]] = {
     "vlm of smolvlm": _saved_vlm("smolvlm"),
     "vlm of paligemma": _saved_vlm("paligemma"),
     "vlm of llava": _saved_vlm("llava"),
+    "vllm": _engine_of_vllm,
 }
 """How to come by a model for each backend, given an empty folder; ` of ..` for one more of it."""
+SETTINGS: dict[str, dict[str, object]] = {
+    "vllm": {"dtype": "float32", "cache_gb": 0.1, "eager": True},
+}
+"""What a backend needs on a small machine."""
 
 
 def test_every_backend_is_tested() -> None:
@@ -61,7 +73,10 @@ def test_every_backend_is_tested() -> None:
 @pytest.fixture(scope="module", params=sorted({*BACKENDS, *MODELS}))
 def backend(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Backend:
     name = request.param.partition(" of ")[0]
-    return load_backend(name, MODELS[request.param](tmp_path_factory.mktemp("model")))
+    settings = SETTINGS.get(name, {})
+    return load_backend(
+        name, MODELS[request.param](tmp_path_factory.mktemp("model")), settings=settings
+    )
 
 
 @pytest.fixture(scope="module")
@@ -89,16 +104,78 @@ def block(temperature: float = 0.8, first_seed: int = 0, limit: int = 7) -> list
     ]
 
 
+def drawn(temperature: float, top_k: int = 0) -> Request:
+    sampling = Sampling(6, temperature, top_k=top_k)
+    return msgspec.structs.replace(block()[0], sampling=sampling)
+
+
 BROKEN = Request.of(ImageRef("broken.png", 24, 24, "ff"), "rec", "specific", 0, "Ask.", Sampling(9))
 MISSING = Request.of(ImageRef("none.png", 24, 24, "fe"), "rec", "specific", 0, "Ask.", Sampling(9))
 
 
 def test_backend_is_listed_with_what_it_can_do(backend: Backend) -> None:
-    entry = BACKENDS[backend.name]
+    entry, can = BACKENDS[backend.name], capabilities(backend.name)
     assert entry.about
-    words = entry.capability.split(", ")
-    assert {"generate", "choose"} <= set(words)
-    assert backend.reproducible == ("reproducible" in words)
+    assert entry.capability == can.words
+    assert backend.reproducible == can.reproducible
+    assert isinstance(backend, Streams) == can.streams
+    assert ("guided_json" in backend.Settings.model_fields) == can.guided_json
+
+
+def test_log_probabilities_are_raw_where_it_says_so(backend: Backend, images: Path) -> None:
+    """Drawn from one token alone, with heat, tokens stay as likely as they are without."""
+    if capabilities(backend.name).logprobs != "raw":
+        pytest.skip(f"{backend.name} does not promise it")
+    plain = backend.generate([drawn(0.0)], images)[0]
+    narrow = backend.generate([drawn(0.3, top_k=1)], images)[0]
+    assert narrow.token_ids == plain.token_ids
+    assert narrow.logprobs == pytest.approx(plain.logprobs, abs=1e-4)
+
+
+def test_a_seed_decides_alone_where_it_says_so(backend: Backend, images: Path) -> None:
+    if not capabilities(backend.name).seeds:
+        pytest.skip(f"{backend.name} does not promise it")
+    asked = block(1.0)
+    again = backend.generate([*block(1.0, 50), *asked], images)[len(asked) :]
+    assert [one.text for one in backend.generate(asked, images)] == [one.text for one in again]
+
+
+def test_an_image_is_encoded_once_where_it_says_so(backend: Backend, images: Path) -> None:
+    loaded: Any = getattr(backend, "loaded", None)
+    if loaded is None:
+        pytest.skip(f"{backend.name} has no tower in this process to watch")
+    parts = getattr(loaded.model, "model", loaded.model)
+    names = ("vision_tower", "vision_model", "visual")
+    tower = next(getattr(parts, name) for name in names if hasattr(parts, name))
+    asked, numbers = block(0.0, limit=1), list[int]()
+
+    def count(_: Any, given: tuple[Any, ...], named: dict[str, Any], __: Any) -> None:
+        tensors = [one for one in (*given, *named.values()) if hasattr(one, "numel")]
+        numbers[-1] += max(one.numel() for one in tensors)
+
+    backend.generate(asked, images)
+    hook = tower.register_forward_hook(count, with_kwargs=True)
+    try:
+        for requests in (asked[:3], asked):
+            numbers.append(0)
+            backend.generate(requests, images)
+    finally:
+        hook.remove()
+    assert len({request.image.path for request in asked}) == 3
+    assert numbers[0] > 0
+    assert (numbers[0] == numbers[1]) == capabilities(backend.name).shares_images
+
+
+def test_streams_answer_every_request_once(backend: Backend, images: Path) -> None:
+    if not isinstance(backend, Streams):
+        pytest.skip(f"{backend.name} answers blocks")
+    asked = [*block(), BROKEN]
+    found = list(backend.stream(asked, images))
+    assert sorted(one.request_id for one in found) == sorted(request.id for request in asked)
+    stream = backend.stream(block(), images)
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    assert len(backend.generate(block(), images)) == len(block())
 
 
 def test_completions_come_in_the_order_of_the_requests(backend: Backend, images: Path) -> None:

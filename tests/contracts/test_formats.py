@@ -170,6 +170,32 @@ def test_a_strict_export_is_all_or_nothing(name, tmp_path):
     assert list(load(name, strict=True).read(out, IMAGES)) == samples
 
 
+CARRY_WORDS = {
+    *("axolotl", "llama_factory", "llava", "messages", "ms_swift", "qwen_json", "sharegpt"),
+}
+"""Formats whose rows may be without an image."""
+
+
+@names
+def test_words_alone_are_carried_whole_or_counted_by_name(name, tmp_path):
+    turns = (
+        Turn("user", "Is [0.1,0.2,0.3,0.4] a list?"),
+        Turn("assistant", "Yes, a \\<box> is not."),
+    )
+    alone = Sample.of("md", None, turns, ORIGIN)
+    marked = Sample.of("md", None, (Turn("user", "<image>?"), Turn("assistant", "b")), ORIGIN)
+    seen = carried(name, tmp_path)
+    for ending in endings(name):
+        out = place(tmp_path / "words" / ending, ending)
+        done = load(name).write([alone, *seen, marked], out, IMAGES)
+        kept = [alone, *seen] if name in CARRY_WORDS else seen
+        assert list(load(name).read(out, IMAGES)) == kept
+        refused = {"coco": {"no_boxes": 2}}.get(name, {"no_image": 2})
+        if name in CARRY_WORDS:
+            refused = {"image_mark": 1}
+        assert done == {"written": len(kept), **refused}
+
+
 @names
 def test_nothing_is_a_file_too(name, tmp_path):
     for ending in endings(name):

@@ -61,6 +61,16 @@ def leaks(index: LeakIndex, images: Path, *samples: Sample) -> list[list[tuple[s
     return [[(leak.benchmark, leak.by) for leak in one.leaks] for one in found]
 
 
+def test_words_alone_leak_by_words_alone(index: LeakIndex, images: Path) -> None:
+    def alone(question: str) -> Sample:
+        turns = Turn("user", question), Turn("assistant", "noon")
+        return Sample.of("md", None, turns, Origin("t"))
+
+    assert leaks(index, images, alone(QUESTION), alone("What is it?")) == [[("pope", "words")], []]
+    found = leaks(index, images, alone("Well?"), sample("test.png"), alone(QUESTION))
+    assert [bool(one) for one in found] == [False, True, True]
+
+
 def test_bytes_and_look_and_words_are_told_apart(index: LeakIndex, images: Path) -> None:
     found = leaks(
         index,

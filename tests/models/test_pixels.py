@@ -44,8 +44,9 @@ def test_exact_is_the_stock_processor_bit_for_bit(width, height, seed):
     assert found.tobytes() == expected.tobytes()
 
 
-def test_exact_is_exact_at_full_size():
-    image = noise(640, 480)
+@pytest.mark.parametrize("size", [(640, 480), (480, 640), (2048, 1151), (336, 200), (150, 99)])
+def test_exact_is_exact_at_full_size(size):
+    image = noise(*size)
     pixels = Pixels(LLAVA)
     assert (
         pixels.tensor([pixels.square(image)]).numpy().tobytes() == reference(image, 336).tobytes()

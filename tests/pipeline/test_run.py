@@ -228,7 +228,7 @@ def test_damage_nobody_can_place_is_not_repaired_for_ever(
         error.path = folder / "numbers" / "part-00000.jsonl"
         raise error
 
-    monkeypatch.setattr("genixer.pipeline.local.LocalExecutor.run", always)
+    monkeypatch.setattr("genixer.pipeline.executor.Executor.run", always)
     with pytest.raises(CorruptShardError, match="again"):
         run(config, out=folder)
 

@@ -15,6 +15,8 @@ from genixer.stages.base import Stage, Step
 class MemoryWriter:
     """Collects what a unit of work writes; files land on disk at once."""
 
+    deaths = 0
+
     def __init__(self, files: Path) -> None:
         self.files = files
         self.kept: list[bytes] = []
@@ -84,6 +86,12 @@ Run = Callable[..., MemoryStep]
 def memory_step(tmp_path: Path) -> Callable[..., MemoryStep]:
     """`memory_step(rows)` is a finished step that kept these records."""
     return lambda rows: MemoryStep("before", "any", tmp_path, [encode_row(row) for row in rows])
+
+
+@pytest.fixture
+def memory_writer(tmp_path: Path) -> MemoryWriter:
+    """Where a unit of work of the step `generate` writes, kept in memory but for its files."""
+    return MemoryWriter(tmp_path / "generate" / "files")
 
 
 @pytest.fixture

@@ -45,6 +45,19 @@ def groups(step) -> list[Group]:
     ]
 
 
+def test_words_alone_are_the_same_by_their_words(run_stage) -> None:
+    def alone(question: str) -> Sample:
+        return Sample.of("md", None, sample(question).turns, Origin("sharegpt"))
+
+    rows = [alone("New?"), sample("New?"), alone("Old?"), alone("new?")]
+    for by in ("question", "content"):
+        settings = DedupSettings(by=by, picture_distance=0, word_overlap=0.5)
+        done = run_stage(DedupStage(settings), rows, name=f"by-{by}")
+        assert fates(done) == {rows[3].id: "duplicate"}
+    looked = run_stage(DedupStage(DedupSettings(by="image", picture_distance=2)), rows, name="look")
+    assert fates(looked) == {}
+
+
 def told(step) -> list[tuple[str, list[str]]]:
     return [(one.kept, [row.id for row in one.dropped]) for one in groups(step)]
 

@@ -1,5 +1,6 @@
 import json
 import tarfile
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,20 +9,24 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from genixer.data import Completion, Generation, Request, Sample
+from genixer.data import Completion, Generation, Request, Sample, encode_row
 from genixer.errors import BackendError, ConfigError
 from genixer.filters.rules import RulesFilter, RulesSettings
 from genixer.inference.scripted import ScriptedBackend, ScriptedSettings
 from genixer.stages.base import Step
 from genixer.stages.decode import DecodeSettings, DecodeStage
-from genixer.stages.generate import GenerateSettings, GenerateStage
+from genixer.stages.generate import GenerateStage
+from genixer.stages.requests import GenerateSettings
 from genixer.tasks.instructions import lines
 
 
 class Desk:
     """A writer that keeps everything in memory, files excepted."""
 
+    deaths = 0
+
     def __init__(self, step: Step) -> None:
+        self.work = Path(tempfile.mkdtemp(dir=step.run))
         self.files = step.run / step.name / "files"
         self.kept: list[Generation] = []
         self.quarantined: list[tuple[str, str]] = []
@@ -31,6 +36,9 @@ class Desk:
         target = self.files / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
+
+    def workspace(self) -> Path:
+        return self.work
 
     def keep(self, row: Generation) -> None:
         self.kept.append(row)
@@ -201,7 +209,7 @@ def test_a_limited_step_plans_no_more_images_than_it_needs(step: Step) -> None:
 
 def test_the_plan_may_span_files(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run(stage(), step).kept
-    monkeypatch.setattr("genixer.stages.generate._PLAN_ROWS", 2)
+    monkeypatch.setattr("genixer.stages.requests._PLAN_ROWS", 2)
     assert run(stage(), step, 16).kept == whole
     assert len(list((step.run / "generate" / "files" / "plan").iterdir())) == 4
 
@@ -209,6 +217,17 @@ def test_the_plan_may_span_files(step: Step, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_failing_model_stops_the_shard(step: Step) -> None:
     with pytest.raises(BackendError, match="fail_every"):
         run(stage(backend_settings={"fail_every": 2}), step)
+
+
+def test_rows_of_answers_that_were_kept_are_the_same_bytes_without_a_model(step: Step) -> None:
+    first, again = Desk(step), Desk(step)
+    again.work = first.work
+    for desk, backend in ((first, "scripted"), (again, "vlm")):
+        made = stage(backend=backend, model="nothing here")
+        made.prepare(step, desk)  # type: ignore[arg-type]
+        made.process(step, 0, 49, desk)  # type: ignore[arg-type]
+    assert list(map(encode_row, again.kept)) == list(map(encode_row, first.kept))
+    assert len(first.kept) == 49
 
 
 def test_a_shard_that_starts_inside_a_block_is_refused(step: Step) -> None:

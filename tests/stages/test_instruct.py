@@ -57,6 +57,21 @@ def rows(done):
     return [msgspec.json.decode(row, type=SftRow) for row in done.kept]
 
 
+def test_words_alone_are_for_a_student_and_keep_their_brackets(run_stage):
+    said = Turn("user", "Sort [0.9,0.1,0.5,0.2]."), Turn("assistant", "[0.1,0.2,0.5,0.9] \\<box>")
+    alone = Sample.of("common_vqa", None, said, Origin("sharegpt"))
+    purposes = "generator", "student", "judge"
+    done = run_stage(stage(*purposes, short_answer_line="One word."), [alone, *MANY])
+    assert [(one.id, one.reason) for one in done.rejects if one.id == alone.id] == [
+        (alone.id, "no_image")
+    ] * 2
+    [row] = [row for row in rows(done) if row.sample_id == alone.id]
+    assert (row.purpose, row.image) == ("student", None)
+    assert [one.text for one in row.messages] == [
+        *("Sort [0.9,0.1,0.5,0.2].", "[0.1,0.2,0.5,0.9] <box>"),
+    ]
+
+
 def test_generator_rows_decode_to_the_turns_they_were_made_of(run_stage):
     done = run_stage(stage("generator", frame="padded_square", decimals=2), ONE_OF_EACH)
     canvas = Canvas("padded_square", 2, 200, 100)

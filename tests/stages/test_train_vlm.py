@@ -16,7 +16,8 @@ from genixer.data import Generation, ImageRef, Message, SftRow
 from genixer.models.vlm import load_vlm
 from genixer.pipeline.run import run
 from genixer.stages.base import Estimate
-from genixer.stages.generate import GenerateSettings, GenerateStage
+from genixer.stages.generate import GenerateStage
+from genixer.stages.requests import GenerateSettings
 from genixer.stages.train_vlm import TrainVlmSettings, TrainVlmStage
 from genixer.stages.training_stage import TrainedRow
 from genixer.training.batch import group

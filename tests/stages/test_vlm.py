@@ -13,7 +13,8 @@ from genixer.filters.judge import JudgeFilter, JudgeSettings, yes_share
 from genixer.inference.vlm import VlmBackend
 from genixer.models.vlm import LoadedVlm, load_vlm
 from genixer.stages.decode import DecodeSettings, DecodeStage
-from genixer.stages.generate import GenerateSettings, GenerateStage
+from genixer.stages.generate import GenerateStage
+from genixer.stages.requests import GenerateSettings
 from genixer.store.images import ImageCatalog
 from genixer.tasks import load_task
 from genixer.training.batch import Visit

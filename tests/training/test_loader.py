@@ -37,6 +37,26 @@ def test_no_more_than_depth_items_are_drawn_ahead():
     )
 
 
+def test_a_worker_goes_on_while_an_earlier_item_takes_long():
+    gate, later = threading.Event(), threading.Event()
+
+    def prepare(number: int) -> int:
+        if number == 0:
+            assert gate.wait(10)
+        if number == 3:
+            later.set()
+        return number
+
+    stream = ahead(range(5), prepare, workers=2)
+    # Items are prepared from the first that is asked for, so another has to ask.
+    asks = threading.Thread(target=lambda: next(stream))
+    asks.start()
+    assert later.wait(10)
+    gate.set()
+    asks.join()
+    assert list(stream) == [1, 2, 3, 4]
+
+
 def test_an_error_comes_out_at_its_items_turn():
     def prepare(number: int) -> int:
         if number == 2:

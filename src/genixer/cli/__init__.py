@@ -12,6 +12,7 @@ import typer
 from genixer import __version__
 from genixer.cli.datasets import doctor
 from genixer.cli.exchange import export, import_
+from genixer.cli.parity import parity
 from genixer.cli.steps import collect, instruct, mix, train
 from genixer.cli.terminal import Json, Limit, print_json, progress_here
 from genixer.cli.weights import convert_weights
@@ -30,6 +31,7 @@ Exit codes:
   6    a model failed
   7    work is left
   8    a training's loss is no number
+  9    two backends do not say the same
   130  interrupted (Ctrl-C)
   143  terminated"""
 
@@ -82,6 +84,9 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=0, help="Worker processes; 0 works in this one.")
     ] = None,
+    executor: Annotated[
+        str | None, typer.Option(help="Who does the work: local, leases (shared folder) or ray.")
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Hash everything that is committed first.")
     ] = False,
@@ -91,6 +96,7 @@ def run(
     if dry_run:
         _print_plan(config, overrides, out, limit, as_json)
         return
+    from genixer.config import executor_name
     from genixer.pipeline.run import run as run_config
 
     try:
@@ -102,6 +108,7 @@ def run(
                 new_run=new_run,
                 limit=limit,
                 workers=workers,
+                executor=executor_name(executor, "--executor"),
                 check=check,
                 progress=progress,
             )
@@ -170,6 +177,9 @@ def verify(
         typer.echo(f"{report.run}: {len(report.manifests)} steps verified, every byte as committed")
 
 
+app.command(
+    epilog="Example: genixer parity runs/on-gpu runs/on-cpu --requests 100 --out parity.json"
+)(parity)
 app.command(epilog="Example: genixer export runs/demo/judge --format llava --out demo.json")(export)
 app.command(
     "import", epilog="Example: genixer import set.json --format llava --images coco --out runs/set"
@@ -222,8 +232,10 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _terminate)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("genixer").setLevel(logging.INFO)
+    from genixer.training.outside import run_together
+
     try:
-        app()
+        run_together(app)
     except GenixerError as error:
         typer.echo(f"genixer: {error}", err=True)
         sys.exit(error.exit_code)

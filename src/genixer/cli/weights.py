@@ -32,6 +32,11 @@ def convert_weights(
     delta_of: Annotated[
         str | None, typer.Option(help="Model that SRC is a difference to; the sum is written.")
     ] = None,
+    new_projector: Annotated[
+        bool,
+        typer.Option("--new-projector", help="Draw a projector: SRC is a language model alone."),
+    ] = False,
+    seed: Annotated[int, typer.Option(help="What the new projector is drawn by.")] = 0,
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"],
         typer.Option(help="Number format to write; auto keeps the source's."),
@@ -52,6 +57,7 @@ def convert_weights(
         vision=vision,
         base=base,
         delta_of=delta_of,
+        new_projector=seed if new_projector else None,
         dtype=dtype,
         shard_bytes=_bytes(shard_size),
         dry_run=dry_run,

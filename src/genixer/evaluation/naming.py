@@ -85,4 +85,4 @@ class RegBenchmark:
 
 
 def _place(item: Item) -> object:
-    return item.sample.image.sha256, item.sample.turns[0].boxes
+    return item.sample.image_sha256, item.sample.turns[0].boxes

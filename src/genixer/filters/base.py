@@ -23,7 +23,13 @@ class FilterSettings(BaseModel):
 
 
 class Filter(Protocol):
-    """Rule over samples, judged a fixed block at a time so that models can batch."""
+    """Rule over samples, judged a fixed block at a time so that models can batch.
+
+    Two class variables more are for those who need them, so that a plan can refuse a backend that
+    cannot: `asks_backend`, capabilities (`inference.base.Capabilities`) of the backend that its
+    setting `backend` names, as `("choose",)`; `asks_generator`, capabilities of whatever wrote the
+    rows, as `("logprobs",)` of a filter that reads the score `logprob_mean`.
+    """
 
     name: ClassVar[str]
     reasons: ClassVar[tuple[str, ...]]

@@ -114,7 +114,7 @@ class ClipFilter:
         crops, seen = [], []
         for look in looks:
             try:
-                image = open_image(images, samples[look.at].image.path)
+                image = open_image(images, samples[look.at].picture.path)
             except ImageError:
                 scores[look.at].append(None)
                 continue

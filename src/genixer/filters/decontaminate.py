@@ -103,14 +103,15 @@ class LeakFinder:
 
     def find(self, samples: Sequence[Sample], images: Path) -> list[Finding]:
         """One finding a sample, in order, each with its leaks in order of the benchmarks."""
-        pictures = {sample.image.sha256: sample.image.path for sample in samples}
+        refs = [sample.image for sample in samples if sample.image is not None]
+        pictures = {image.sha256: image.path for image in refs}
         by_picture: dict[str, set[Leak]] = {sha256: set() for sha256 in pictures}
         problems = self._find_pictures(pictures, images, by_picture)
         said = self._find_words(samples)
         return [
             Finding(
-                self._in_order(by_picture[sample.image.sha256] | words),
-                problems.get(sample.image.sha256, ""),
+                self._in_order(by_picture.get(sample.image_sha256, set()) | words),
+                problems.get(sample.image_sha256, ""),
             )
             for sample, words in zip(samples, said, strict=True)
         ]

@@ -64,6 +64,7 @@ class JudgeFilter:
 
     name: ClassVar[str] = "judge"
     reasons: ClassVar[tuple[str, ...]] = ("judge_said_no", "judge_too_sure", "judge_failed")
+    asks_backend: ClassVar[tuple[str, ...]] = ("choose",)
     Settings: ClassVar[type[JudgeSettings]] = JudgeSettings
 
     def __init__(self, settings: JudgeSettings, backend: Backend | None = None) -> None:
@@ -94,16 +95,14 @@ class JudgeFilter:
         ]
 
     def _requests(self, sample: Sample) -> list[Request]:
-        """One an answer; none where the sample's text cannot be shown to the model."""
-        canvas = self.backend.canvas(sample.image.width, sample.image.height)
+        """One an answer; none where the sample cannot be shown to the model."""
         try:
-            prompts = judge_prompts(sample, canvas)
+            image = sample.picture
+            prompts = judge_prompts(sample, self.backend.canvas(image.width, image.height))
         except CannotEncodeError:
             return []
         return [
-            Request(
-                content_id("judge", sample.id, at), sample.image, prompt, Sampling(), sample.task
-            )
+            Request(content_id("judge", sample.id, at), image, prompt, Sampling(), sample.task)
             for at, prompt in enumerate(prompts)
         ]
 

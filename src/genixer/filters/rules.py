@@ -112,7 +112,7 @@ class RulesFilter:
         if len({(_plain(turn.text), turn.boxes, turn.points) for turn in asked}) < len(asked):
             return "repeated_question"
         boxes = [box for turn in sample.turns for box in turn.boxes]
-        return next(filter(None, (self._box(box, sample.image) for box in boxes)), "")
+        return next(filter(None, (self._box(box, sample.picture) for box in boxes)), "")
 
     def _text(self, turn: Turn) -> str:
         limits = self.settings

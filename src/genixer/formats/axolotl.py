@@ -25,13 +25,13 @@ class AxolotlFormat(ConversationFormat):
     def row(self, sample: Sample, tally: Tally) -> dict[str, Any]:
         """Row of a sample."""
         texts = write_texts(sample.turns, sample.image, self.settings, tally)
-        part = {"type": "image", "path": self.path(sample)}
-        return {"id": sample.id, "messages": say(texts, part)}
+        parts = [{"type": "image", "path": path} for path in self.paths(sample)]
+        return {"id": sample.id, "messages": say(texts, parts)}
 
     def image(self, row: MessageRow) -> str:
-        """The one image."""
+        """The one image, if any."""
         return image_of(row)
 
-    def turns(self, row: MessageRow, image: ImageRef) -> Sequence[Turn]:
+    def turns(self, row: MessageRow, image: ImageRef | None) -> Sequence[Turn]:
         """Turns of a row."""
         return turns_of(row, image, self.settings)

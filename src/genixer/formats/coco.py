@@ -165,7 +165,7 @@ class _Arrays:
         for region in _regions(sample):
             # Categories are the names of lists; other words would be a category each.
             listed = sample.task == "dense_caption" and region.text
-            size = sample.image.width, sample.image.height
+            size = sample.picture.width, sample.picture.height
             bbox = to_bbox(region.box, *size)
             row = {
                 "id": self._counts["annotations"] + 1,
@@ -184,7 +184,7 @@ class _Arrays:
         self._append("samples", _conversation(sample, image_id, ids))
 
     def _image(self, sample: Sample) -> int:
-        image = sample.image
+        image = sample.picture
         key = xxhash.xxh3_128_intdigest(f"{image.path}\0{image.sha256}".encode())
         if key not in self._numbers:
             self._numbers[key] = len(self._numbers) + 1

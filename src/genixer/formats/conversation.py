@@ -35,7 +35,13 @@ from genixer.store.images import ImageCatalog, ImageError
 from genixer.tasks import TASKS
 from genixer.tasks.shape import are_pairs, shape
 
-__all__ = ["ConversationFormat", "ConversationSettings", "check_pairs", "image_of_list"]
+__all__ = [
+    "ConversationFormat",
+    "ConversationSettings",
+    "check_pairs",
+    "expect_image",
+    "image_of_list",
+]
 
 
 class ConversationSettings(FormatSettings):
@@ -86,15 +92,19 @@ class ConversationFormat(ABC):
 
     @abstractmethod
     def image(self, row: Any) -> str:
-        """Image path as the row has it; raises `EntryError`."""
+        """Image path as the row has it, empty where it has none; raises `EntryError`."""
 
     @abstractmethod
-    def turns(self, row: Any, image: ImageRef) -> Sequence[Turn]:
+    def turns(self, row: Any, image: ImageRef | None) -> Sequence[Turn]:
         """Turns of a row; raises `EntryError`."""
 
     def path(self, sample: Sample) -> str:
-        """Image path to write."""
-        return join_path(self.settings.image_prefix, sample.image.path)
+        """Image path to write; raises `CannotEncodeError` (`no_image`) for words alone."""
+        return join_path(self.settings.image_prefix, sample.picture.path)
+
+    def paths(self, sample: Sample) -> list[str]:
+        """The same as a list of one, or of none."""
+        return [self.path(sample)] if sample.image else []
 
     def write(self, samples: Iterable[Sample], out: Path, images: Path) -> Written:
         """Write `samples` in order, and the sidecars; image files are not touched."""
@@ -148,8 +158,11 @@ class ConversationFormat(ABC):
             raise EntryError("duplicate_id", "an earlier entry has the same id")
         if isinstance(row, EntryError):
             raise row
-        image = self._catalog.ref(self._inside(self.image(row)))
+        path = self.image(row)
+        image = self._catalog.ref(self._inside(path)) if path else None
         turns = tuple(self.turns(row, image))
+        if image is None and any(turn.boxes or turn.points for turn in turns):
+            raise EntryError("no_image", "places in an image, and the row names none")
         known = None
         if opened.known is not None and row.id is not None:
             known = opened.known.get(index, str(row.id))
@@ -218,15 +231,20 @@ def _repeated(file: EntryFile, field: str) -> frozenset[int]:
 
 
 def image_of_list(images: Sequence[str] | str | None) -> str:
-    """The one image of a row; raises `EntryError` (`no_image`, `several_images`)."""
-    if isinstance(images, str) and images:
+    """The one image of a row, empty where it has none; raises `EntryError` (`several_images`)."""
+    if isinstance(images, str):
         return images
     found = list(images or ())
-    if not found or not found[0]:
-        raise EntryError("no_image", "a conversation without an image")
     if len(found) > 1:
         raise EntryError("several_images", f"{len(found)} images")
-    return found[0]
+    return found[0] if found else ""
+
+
+def expect_image(path: str) -> str:
+    """`path`; raises `EntryError` (`no_image`) for none, in layouts that cannot do without."""
+    if not path:
+        raise EntryError("no_image", "a conversation without an image")
+    return path
 
 
 def check_pairs(roles: Sequence[str], user: str, assistant: str) -> None:

@@ -37,7 +37,7 @@ class ImageCopies:
         """Samples left out, by reason; known after the last one."""
 
     def of(self, samples: Iterable[Sample]) -> Iterator[Sample]:
-        """`samples` whose image lies below the new root."""
+        """`samples` whose image, if they have one, lies below the new root."""
         for sample in samples:
             try:
                 self._copy(sample)
@@ -50,6 +50,8 @@ class ImageCopies:
 
     def _copy(self, sample: Sample) -> None:
         image = sample.image
+        if image is None:
+            return
         data = self._source.picture(image).data
         try:
             self._target.ref(image.path, data, image)
@@ -62,10 +64,10 @@ class ImageCopies:
 def without_archives(samples: Iterable[Sample], images: Path) -> Iterator[Sample]:
     """`samples`; `ConfigError` at the first whose image lies in an archive below `images`."""
     for sample in samples:
-        inside = split_archive(sample.image.path)
+        inside = split_archive(sample.image.path) if sample.image else None
         if inside is not None and not (images / inside[0]).is_dir():
             raise ConfigError(
-                f"row {sample.id}: its image {sample.image.path} lies in an archive, where "
+                f"row {sample.id}: its image {sample.picture.path} lies in an archive, where "
                 "trainers do not look; --copy-images DIR writes images out, or take a format that "
                 "holds them (webdataset, parquet, hf_dataset); nothing was written"
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from genixer.data import Box, Point
+from genixer.data import Box, ImageRef, Point
 from genixer.errors import FrameError
 from genixer.formats.tally import Tally
 from genixer.frames import Frame, box_from_frame, box_to_frame, point_from_frame, point_to_frame
@@ -32,6 +32,11 @@ class Grid:
     def of(frame: Frame, decimals: int, width: int, height: int) -> Grid:
         """The grid of an image of that size, made once for many rows."""
         return Grid(frame, decimals, width, height)
+
+    @classmethod
+    def over(cls, frame: Frame, decimals: int, image: ImageRef | None) -> Grid:
+        """The grid of `image`; some grid where there is none, for there are no coordinates then."""
+        return cls.of(frame, decimals, image.width, image.height) if image else _NO_GRID
 
     def box(self, box: Box, tally: Tally) -> tuple[float, ...]:
         """Corners of the nearest box on the grid; how far they went goes to `tally`."""
@@ -80,3 +85,6 @@ class Grid:
             return point_from_frame(xy, self.frame, self.width, self.height)
         except FrameError as error:
             raise EntryError("point_outside", f"{xy}: {error}") from error
+
+
+_NO_GRID = Grid("unit", 0, 1, 1)

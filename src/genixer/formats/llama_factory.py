@@ -74,22 +74,22 @@ class LlamaFactoryFormat(ConversationFormat):
         """Row of a sample."""
         texts = write_texts(sample.turns, sample.image, self.settings, tally)
         refuse_media(texts)
-        texts[0] = marked(texts[0], line=False)
+        texts[0] = marked(texts[0], line=False, image=sample.image is not None)
         said = [
             {"role": turn.role, "content": text}
             for turn, text in zip(sample.turns, texts, strict=True)
         ]
-        return {"id": sample.id, "images": [self.path(sample)], "messages": said}
+        return {"id": sample.id, "images": self.paths(sample), "messages": said}
 
     def image(self, row: _Row) -> str:
-        """The one image."""
+        """The one image, if any."""
         return image_of_list(row.images)
 
-    def turns(self, row: _Row, image: ImageRef) -> Sequence[Turn]:
+    def turns(self, row: _Row, image: ImageRef | None) -> Sequence[Turn]:
         """Turns of a row."""
         check_pairs([one.role for one in row.messages], "user", "assistant")
         texts = [one.content for one in row.messages]
-        texts[0] = unmarked(texts[0])
+        texts[0] = unmarked(texts[0], image is not None)
         return read_texts(texts, image, self.settings)
 
 

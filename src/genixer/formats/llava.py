@@ -1,7 +1,7 @@
 """LLaVA conversations: `id`, `image`, `conversations` of `from` (human or gpt) and `value`.
 
 The first human turn starts with `<image>` and a line break; boxes are text in a frame that the
-settings declare, since the file does not say.
+settings declare, since the file does not say. A row of words alone has neither `image` nor mark.
 """
 
 from __future__ import annotations
@@ -53,29 +53,34 @@ class LlavaFormat(ConversationFormat):
     def row(self, sample: Sample, tally: Tally) -> dict[str, Any]:
         """Row of a sample."""
         texts = write_texts(sample.turns, sample.image, self.settings, tally)
-        return {"id": sample.id, "image": self.path(sample), "conversations": say(texts)}
+        said = say(texts, sample.image is not None)
+        if sample.image is None:
+            return {"id": sample.id, "conversations": said}
+        return {"id": sample.id, "image": self.path(sample), "conversations": said}
 
     def image(self, row: _Row) -> str:
-        """The one image."""
+        """The one image, if any."""
         return image_of_list(row.image)
 
-    def turns(self, row: _Row, image: ImageRef) -> Sequence[Turn]:
+    def turns(self, row: _Row, image: ImageRef | None) -> Sequence[Turn]:
         """Turns of a row."""
         return read_said(row.conversations, image, self.settings)
 
 
-def say(texts: Sequence[str]) -> list[dict[str, str]]:
-    """Turns of `conversations`: human and gpt in turn, the picture before the first words."""
+def say(texts: Sequence[str], image: bool) -> list[dict[str, str]]:
+    """Turns of `conversations`: human and gpt in turn, the `image` before the first words."""
     human, gpt = _SPEAKERS
-    said = [{"from": human, "value": marked(texts[0], line=True)}]
+    said = [{"from": human, "value": marked(texts[0], line=True, image=image)}]
     for at in range(1, len(texts)):
         said.append({"from": gpt if at % 2 else human, "value": texts[at]})
     return said
 
 
-def read_said(said: Sequence[Said], image: ImageRef, settings: TextSettings) -> Sequence[Turn]:
+def read_said(
+    said: Sequence[Said], image: ImageRef | None, settings: TextSettings
+) -> Sequence[Turn]:
     """Turns of `conversations`; raises `EntryError`."""
     check_pairs([one.speaker for one in said], *_SPEAKERS)
     texts = [one.value for one in said]
-    texts[0] = unmarked(texts[0])
+    texts[0] = unmarked(texts[0], image is not None)
     return read_texts(texts, image, settings)

@@ -74,47 +74,55 @@ class MessagesFormat(ConversationFormat):
     def row(self, sample: Sample, tally: Tally) -> dict[str, Any]:
         """Row of a sample."""
         texts = write_texts(sample.turns, sample.image, self.settings, tally)
+        images = self.paths(sample)
         if self.settings.parts == "trl":
-            part: dict[str, Any] = {"type": "image"}
-            return {"id": sample.id, "images": [self.path(sample)], "messages": say(texts, part)}
-        part = {"type": "image_url", "image_url": {"url": self.path(sample)}}
-        return {"id": sample.id, "messages": say(texts, part)}
+            parts: list[dict[str, Any]] = [{"type": "image"}] * len(images)
+            return {"id": sample.id, "images": images, "messages": say(texts, parts)}
+        parts = [{"type": "image_url", "image_url": {"url": path}} for path in images]
+        return {"id": sample.id, "messages": say(texts, parts)}
 
     def image(self, row: MessageRow) -> str:
-        """The one image."""
+        """The one image, if any."""
         return image_of(row)
 
-    def turns(self, row: MessageRow, image: ImageRef) -> Sequence[Turn]:
+    def turns(self, row: MessageRow, image: ImageRef | None) -> Sequence[Turn]:
         """Turns of a row."""
         return turns_of(row, image, self.settings)
 
 
-def say(texts: Sequence[str], image_part: dict[str, Any]) -> list[dict[str, Any]]:
-    """Messages of one text part each; the first has `image_part` before it."""
+def say(texts: Sequence[str], image_parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Messages of one text part each; the first has `image_parts` before it."""
     said: list[dict[str, Any]] = [
         {"role": _ROLES[at % 2], "content": [{"type": "text", "text": text}]}
         for at, text in enumerate(texts)
     ]
-    said[0]["content"].insert(0, image_part)
+    said[0]["content"][:0] = image_parts
     return said
 
 
 def image_of(row: MessageRow) -> str:
-    """The one image of a row, wherever it is named; raises `EntryError`."""
+    """The one image of a row, wherever it is named, empty for none; raises `EntryError`."""
     named = [part.where for part in _image_parts(row) if part.where]
     return image_of_list(named or row.images or row.image)
 
 
-def turns_of(row: MessageRow, image: ImageRef, settings: TextSettings) -> Sequence[Turn]:
+def turns_of(row: MessageRow, image: ImageRef | None, settings: TextSettings) -> Sequence[Turn]:
     """Turns of a row; raises `EntryError`.
 
-    Reasons: `bad_turns`, `several_images`, `several_texts` (parts of one turn that no line break
-    or order would bring back), `unknown_part`, and what `read_turn` refuses.
+    Reasons: `bad_turns`, `several_images`, `no_image` (a part or mark for one that is not named),
+    `several_texts` (parts of one turn that no line break or order would bring back),
+    `unknown_part`, and what `read_turn` refuses.
     """
     check_pairs([message.role for message in row.messages], *_ROLES)
-    if len(_image_parts(row)) > 1:
-        raise EntryError("several_images", f"{len(_image_parts(row))} image parts")
-    texts = [_text(message, first=at == 0) for at, message in enumerate(row.messages)]
+    parts = len(_image_parts(row))
+    if parts > 1:
+        raise EntryError("several_images", f"{parts} image parts")
+    if image is None and parts:
+        raise EntryError("no_image", "an image part, and the row names no image")
+    texts = [
+        _text(message, first=at == 0, image=image is not None)
+        for at, message in enumerate(row.messages)
+    ]
     return read_texts(texts, image, settings)
 
 
@@ -128,10 +136,10 @@ def _image_parts(row: MessageRow) -> list[_Part]:
     ]
 
 
-def _text(message: _Message, first: bool) -> str:
+def _text(message: _Message, first: bool, image: bool) -> str:
     """Words of one message; the image may stand on either side of those of the first."""
     if isinstance(message.content, str):
-        return unmarked(message.content) if first else message.content
+        return unmarked(message.content, image) if first else message.content
     kinds = [part.type for part in message.content]
     for kind in kinds:
         if kind not in ("text", "image", "image_url"):

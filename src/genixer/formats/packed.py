@@ -111,7 +111,7 @@ def parcels(
     for sample in samples:
         try:
             row = pack(sample, settings)
-            picture = folder.picture(sample.image) if folder else _NO_PICTURE
+            picture = folder.picture(sample.picture) if folder else _NO_PICTURE
         except CannotEncodeError as error:
             tally.left_out(sample, error)
             continue
@@ -123,14 +123,14 @@ def pack(sample: Sample, settings: PackedSettings) -> PackedRow:
     """Row of one sample.
 
     Raises `CannotEncodeError`: `not_pairs` (turns that do not alternate, user first), `bad_score`
-    (a score that is no number), and what `write_turn` refuses.
+    (a score that is no number), `no_image`, and what `write_turn` refuses.
     """
     if not are_pairs(sample.turns):
         roles = ", ".join(turn.role for turn in sample.turns)
         raise CannotEncodeError("not_pairs", f"roles are {roles}")
     if not all(map(math.isfinite, sample.origin.scores.values())):
         raise CannotEncodeError("bad_score", f"{sample.origin.scores}")
-    image = sample.image
+    image = sample.picture
     canvas = Canvas(settings.frame, settings.decimals, image.width, image.height)
     return PackedRow(
         messages=[Said(turn.role, write_turn(turn, canvas)) for turn in sample.turns],

@@ -17,6 +17,7 @@ from genixer.errors import CannotEncodeError
 from genixer.formats.conversation import (
     ConversationFormat,
     ConversationSettings,
+    expect_image,
     image_of_list,
 )
 from genixer.formats.grid import Grid
@@ -68,21 +69,22 @@ class PaliGemmaFormat(ConversationFormat):
         """Row of a sample."""
         if len(sample.turns) > 2:
             raise CannotEncodeError("several_pairs", f"{len(sample.turns) // 2} pairs")
-        grid = Grid.of(self.settings.frame, 0, sample.image.width, sample.image.height)
+        image = sample.picture
+        grid = Grid.of(self.settings.frame, 0, image.width, image.height)
         prefix, suffix = (_text(turn, grid, tally) for turn in sample.turns)
         return {"id": sample.id, "image": self.path(sample), "prefix": prefix, "suffix": suffix}
 
     def image(self, row: _Row) -> str:
         """The one image."""
-        return image_of_list(row.image)
+        return expect_image(image_of_list(row.image))
 
-    def turns(self, row: _Row, image: ImageRef) -> Sequence[Turn]:
+    def turns(self, row: _Row, image: ImageRef | None) -> Sequence[Turn]:
         """Turns of a row.
 
         Reasons: `bad_box` (tokens that spell no box, masks among them), `box_outside`,
         `box_inverted`, `image_mark`.
         """
-        grid = Grid.of(self.settings.frame, 0, image.width, image.height)
+        grid = Grid.over(self.settings.frame, 0, image)
         return _turn("user", row.prefix, grid), _turn("assistant", row.suffix, grid)
 
 

@@ -37,7 +37,7 @@ from genixer.formats.marked import (
 )
 from genixer.formats.tally import Tally
 from genixer.formats.text import unmarked
-from genixer.frames import resized_size
+from genixer.frames import Frame, resized_size
 from genixer.store.entries import EntryError
 
 __all__ = ["QwenJsonFormat", "QwenJsonSettings"]
@@ -96,29 +96,34 @@ class QwenJsonFormat(ConversationFormat):
 
     def row(self, sample: Sample, tally: Tally) -> dict[str, Any]:
         """Row of a sample."""
-        if not self._fits(sample.image):
-            raise CannotEncodeError("image_too_long", sample.image.path)
-        grid = self._grid(sample.image)
+        image = sample.image
+        if image is not None and not self._fits(image):
+            raise CannotEncodeError("image_too_long", image.path)
+        grid = self._grid(image)
         listed = sample.task == "dense_caption"
-        said = say([_written(turn, listed, grid, tally) for turn in sample.turns])
+        said = say(
+            [_written(turn, listed, grid, tally) for turn in sample.turns], image is not None
+        )
+        if image is None:
+            return {"id": sample.id, "conversations": said}
         return {"id": sample.id, "image": self.path(sample), "conversations": said}
 
     def image(self, row: _Row) -> str:
-        """The one image."""
+        """The one image, if any."""
         return image_of_list(row.image)
 
-    def turns(self, row: _Row, image: ImageRef) -> Sequence[Turn]:
+    def turns(self, row: _Row, image: ImageRef | None) -> Sequence[Turn]:
         """Turns of a row; labels come back as the names in a list of objects.
 
         Reasons: `bad_turns`, `bad_box` (`bbox_2d` that is no box), `bad_label` (a name with a
         comma, or missing in a list), `box_outside`, `box_inverted`, `image_mark`, `image_too_long`.
         """
         check_pairs([said.speaker for said in row.conversations], "human", "gpt")
-        if not self._fits(image):
+        if image is not None and not self._fits(image):
             raise EntryError("image_too_long", image.path)
         grid = self._grid(image)
         texts = [said.value for said in row.conversations]
-        texts[0] = unmarked(texts[0])
+        texts[0] = unmarked(texts[0], image is not None)
         return [_read(_ROLES[at % 2], text, grid) for at, text in enumerate(texts)]
 
     def _fits(self, image: ImageRef) -> bool:
@@ -126,13 +131,14 @@ class QwenJsonFormat(ConversationFormat):
         sides = image.width, image.height
         return self.settings.frame != "resized_pixel" or max(sides) <= _LONGEST * min(sides)
 
-    def _grid(self, image: ImageRef) -> Grid:
+    def _grid(self, image: ImageRef | None) -> Grid:
         settings = self.settings
-        if settings.frame == "resized_pixel":
+        if settings.frame == "resized_pixel" and image is not None:
             limits = settings.min_pixels, settings.max_pixels
             size = resized_size(image.width, image.height, _SIDE_PX, *limits)
             return Grid("pixel", 0, *size, shown=(image.width, image.height))
-        return Grid.of(settings.frame, 0, image.width, image.height)
+        frame: Frame = "pixel" if settings.frame == "resized_pixel" else settings.frame
+        return Grid.over(frame, 0, image)
 
 
 def _written(turn: Turn, listed: bool, grid: Grid, tally: Tally) -> str:

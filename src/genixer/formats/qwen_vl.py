@@ -100,7 +100,8 @@ class QwenVlFormat(ConversationFormat):
         path = self.path(sample)
         if "</img>" in path or "\n" in path:
             raise CannotEncodeError("qwen_mark", path)
-        grid = Grid.of(self.settings.frame, 0, sample.image.width, sample.image.height)
+        image = sample.picture
+        grid = Grid.of(self.settings.frame, 0, image.width, image.height)
         listed = sample.task == "dense_caption"
         said = [
             {"from": turn.role, "value": self._text(turn, listed, grid, tally)}
@@ -116,14 +117,14 @@ class QwenVlFormat(ConversationFormat):
             raise EntryError("no_image", "the first turn begins with no <img>")
         return found[1]
 
-    def turns(self, row: _Row, image: ImageRef) -> Sequence[Turn]:
+    def turns(self, row: _Row, image: ImageRef | None) -> Sequence[Turn]:
         """Turns of a row; names in `<ref>` come back as the words they are.
 
         Reasons: `bad_turns`, `bad_box` (signs that spell no box), `box_outside`, `box_inverted`,
         `image_mark`; with `strict` also `loose_ref` (a name outside a list: where it ends is lost).
         """
         check_pairs([said.speaker for said in row.conversations], *_ROLES)
-        grid = Grid.of(self.settings.frame, 0, image.width, image.height)
+        grid = Grid.over(self.settings.frame, 0, image)
         texts = [said.value for said in row.conversations]
         texts[0] = _PICTURE.sub("", texts[0], count=1)
         return [self._turn(_ROLES[at % 2], text, grid) for at, text in enumerate(texts)]

@@ -34,12 +34,13 @@ class ShareGptFormat(ConversationFormat):
         """Row of a sample."""
         texts = write_texts(sample.turns, sample.image, self.settings, tally)
         refuse_media(texts)
-        return {"id": sample.id, "images": [self.path(sample)], "conversations": say(texts)}
+        said = say(texts, sample.image is not None)
+        return {"id": sample.id, "images": self.paths(sample), "conversations": said}
 
     def image(self, row: _Row) -> str:
-        """The one image."""
+        """The one image, if any."""
         return image_of_list(row.images)
 
-    def turns(self, row: _Row, image: ImageRef) -> Sequence[Turn]:
+    def turns(self, row: _Row, image: ImageRef | None) -> Sequence[Turn]:
         """Turns of a row."""
         return read_said(row.conversations, image, self.settings)

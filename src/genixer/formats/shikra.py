@@ -19,6 +19,7 @@ from genixer.formats.conversation import (
     ConversationFormat,
     ConversationSettings,
     check_pairs,
+    expect_image,
     image_of_list,
 )
 from genixer.formats.grid import Grid
@@ -81,7 +82,7 @@ class ShikraFormat(ConversationFormat):
 
     def row(self, sample: Sample, tally: Tally) -> dict[str, Any]:
         """Row of a sample."""
-        image = sample.image
+        image = sample.picture
         grid = Grid.of("pixel", self.settings.decimals, image.width, image.height)
         boxes, points, said = list[list[float]](), list[list[float]](), []
         for speaker, turn in zip(_SPEAKERS * (len(sample.turns) // 2), sample.turns, strict=True):
@@ -109,9 +110,9 @@ class ShikraFormat(ConversationFormat):
 
     def image(self, row: _Row) -> str:
         """The one image."""
-        return image_of_list(row.image)
+        return expect_image(image_of_list(row.image))
 
-    def turns(self, row: _Row, image: ImageRef) -> Sequence[Turn]:
+    def turns(self, row: _Row, image: ImageRef | None) -> Sequence[Turn]:
         """Turns of a row.
 
         Reasons: `bad_turns`, `missing_object` (a sign without its indices, an index without its
@@ -119,7 +120,7 @@ class ShikraFormat(ConversationFormat):
         `box_outside`, `box_inverted`, `point_outside`, `image_mark`, `shikra_mark`.
         """
         check_pairs([said.speaker for said in row.conversations], *_SPEAKERS)
-        grid = Grid.of("pixel", 0, image.width, image.height)
+        grid = Grid.over("pixel", 0, image)
         target = row.target or _Target()
         return [
             _turn(

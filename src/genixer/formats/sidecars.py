@@ -77,7 +77,7 @@ class Sidecars:
     def add(self, sample: Sample) -> None:
         """Note one written sample."""
         origin = sample.origin
-        self._rows.add(Provenance(sample.id, sample.task, origin, sample.image.sha256))
+        self._rows.add(Provenance(sample.id, sample.task, origin, sample.image_sha256))
         key = origin.source, origin.licence, origin.generator
         self._sources[key] = self._sources.get(key, 0) + 1
 

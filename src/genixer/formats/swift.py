@@ -87,7 +87,7 @@ class SwiftFormat(ConversationFormat):
     def row(self, sample: Sample, tally: Tally) -> dict[str, Any]:
         """Row of a sample."""
         frame, decimals = self.settings.frame, self.settings.decimals
-        grid = Grid.of(frame, decimals, sample.image.width, sample.image.height)
+        grid = Grid.over(frame, decimals, sample.image)
         said, names, numbers = [], list[str](), list[list[float]]()
         for turn in sample.turns:
             pieces, places = take_apart(turn, touching=True)
@@ -96,18 +96,18 @@ class SwiftFormat(ConversationFormat):
             names += listed or ()
             numbers += _numbers(places, grid, tally)
             said.append({"role": turn.role, "content": _text(pieces, places, listed)})
-        said[0]["content"] = marked(said[0]["content"], line=False)
-        row: dict[str, Any] = {"id": sample.id, "images": [self.path(sample)], "messages": said}
+        said[0]["content"] = marked(said[0]["content"], line=False, image=sample.image is not None)
+        row: dict[str, Any] = {"id": sample.id, "images": self.paths(sample), "messages": said}
         if numbers:
             kind = "real" if frame == "pixel" else "norm1"
             row["objects"] = {"ref": names, "bbox": numbers, "bbox_type": kind}
         return row
 
     def image(self, row: _Row) -> str:
-        """The one image."""
+        """The one image, if any."""
         return image_of_list(row.images)
 
-    def turns(self, row: _Row, image: ImageRef) -> Sequence[Turn]:
+    def turns(self, row: _Row, image: ImageRef | None) -> Sequence[Turn]:
         """Turns of a row; names of `ref` come back as the words they are.
 
         Reasons: `bad_turns`, `bad_box`, `box_outside`, `box_inverted`, `missing_object` (more signs
@@ -118,10 +118,10 @@ class SwiftFormat(ConversationFormat):
         objects = row.objects or _Objects()
         if any(objects.image_id):
             raise EntryError("other_image", f"image_id {objects.image_id}"[:200])
-        grid = Grid.of(_FRAMES[objects.bbox_type], 0, image.width, image.height)
+        grid = Grid.over(_FRAMES[objects.bbox_type], 0, image)
         stock = _Stock(iter(objects.ref), iter(objects.bbox), grid)
         texts = [message.content for message in row.messages]
-        texts[0] = unmarked(texts[0])
+        texts[0] = unmarked(texts[0], image is not None)
         turns = [self._turn(_ROLES[at % 2], text, stock) for at, text in enumerate(texts)]
         if next(stock.names, None) is not None or next(stock.numbers, None) is not None:
             raise EntryError("spare_object", "objects that no sign in the text stands for")

@@ -14,7 +14,14 @@ from genixer.formats.tally import Tally
 from genixer.frames import Frame
 from genixer.store.entries import EntryError
 from genixer.tasks.base import Canvas
-from genixer.tasks.grammar import IMAGE_MARK, UnreadableError, read_turn, write_turn
+from genixer.tasks.grammar import (
+    IMAGE_MARK,
+    UnreadableError,
+    read_turn,
+    read_words,
+    write_turn,
+    write_words,
+)
 
 __all__ = ["TextSettings", "marked", "read_texts", "unmarked", "write_texts"]
 
@@ -33,9 +40,11 @@ class TextSettings(ConversationSettings):
 
 
 def write_texts(
-    turns: Sequence[Turn], image: ImageRef, at: TextSettings, tally: Tally
+    turns: Sequence[Turn], image: ImageRef | None, at: TextSettings, tally: Tally
 ) -> list[str]:
     """Words of `turns` with coordinates written out; raises `CannotEncodeError`."""
+    if image is None:
+        return [write_words(turn) for turn in turns]
     texts = []
     for turn in turns:
         if "<" not in turn.text and "[" not in turn.text:  # neither marks nor brackets: most turns
@@ -50,7 +59,7 @@ def write_texts(
     return texts
 
 
-def read_texts(texts: Sequence[str], image: ImageRef, at: TextSettings) -> tuple[Turn, ...]:
+def read_texts(texts: Sequence[str], image: ImageRef | None, at: TextSettings) -> tuple[Turn, ...]:
     """Turns that texts spell, the user's and the assistant's in turn; raises `EntryError`."""
     # A loop over most rows' two plain texts: on the path of every row read.
     role: Role = "assistant"
@@ -64,8 +73,10 @@ def read_texts(texts: Sequence[str], image: ImageRef, at: TextSettings) -> tuple
     return tuple(turns)
 
 
-def _read(role: Role, text: str, image: ImageRef, at: TextSettings) -> Turn:
+def _read(role: Role, text: str, image: ImageRef | None, at: TextSettings) -> Turn:
     try:
+        if image is None:
+            return read_words(role, text)
         return read_turn(role, text, Canvas(at.frame, at.decimals, image.width, image.height))
     except UnreadableError as error:
         raise EntryError(error.reason, error.detail[:200]) from error
@@ -78,21 +89,31 @@ def refuse_media(texts: Sequence[str]) -> None:
             raise CannotEncodeError("media_mark", text)
 
 
-def marked(text: str, line: bool) -> str:
+def marked(text: str, line: bool, image: bool = True) -> str:
     r"""First user turn with the mark of its picture before it, on a line of its own if `line`.
+
+    Without an `image` it stays as it is.
 
     >>> marked("What?", line=True), marked("What?", line=False), marked("\nWhat?", line=False)
     ('<image>\nWhat?', '<image>What?', '<image>\n\nWhat?')
     """
+    if not image:
+        return text
     return f"{IMAGE_MARK}\n{text}" if line or text.startswith("\n") else IMAGE_MARK + text
 
 
-def unmarked(text: str) -> str:
+def unmarked(text: str, image: bool = True) -> str:
     r"""First user turn without the mark of its picture, which stands at its start or its end.
+
+    Raises `EntryError` (`no_image`) for a mark where the row has no `image`.
 
     >>> unmarked("<image>\nWhat?"), unmarked("What?\n<image>"), unmarked("<image>What?")
     ('What?', 'What?', 'What?')
     """
+    if not image:
+        if IMAGE_MARK in text:
+            raise EntryError("no_image", "the text has a place for an image, the row names none")
+        return text
     if text.startswith(_LINE_BEFORE):
         return text[len(_LINE_BEFORE) :]
     if text.endswith(_LINE_AFTER):

@@ -6,33 +6,66 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from genixer.inference.base import Backend
+from genixer.inference.base import Backend, Capabilities
 from genixer.registry import Entry, Registry
 
-__all__ = ["BACKENDS", "load_backend", "named_files"]
+__all__ = ["BACKENDS", "capabilities", "load_backend", "named_files"]
 
 _HERE = "genixer.inference"
+
+_CAN = {
+    "scripted": Capabilities(seeds=True, reproducible=True),
+    "transformers": Capabilities(seeds=True, reproducible=True, shares_images=True),
+    "vlm": Capabilities(seeds=True, reproducible=True),
+    "vllm": Capabilities(seeds=True, guided_json=True, streams=True, shares_images=True),
+}
+"""What each of ours can do. `tests/contracts/test_backends.py` holds them to it."""
+
+
+def _entry(name: str, target: str, about: str) -> Entry:
+    return Entry(f"{_HERE}.{target}", about, capability=_CAN[name].words)
+
 
 BACKENDS = Registry(
     "backend",
     {
-        "scripted": Entry(
-            f"{_HERE}.scripted:ScriptedBackend",
+        "scripted": _entry(
+            "scripted",
+            "scripted:ScriptedBackend",
             "stand-in without a model: plausible text in milliseconds, some of it malformed",
-            capability="generate, choose, logprobs, reproducible",
         ),
-        "transformers": Entry(
-            f"{_HERE}.transformers:TransformersBackend",
+        "transformers": _entry(
+            "transformers",
+            "transformers:TransformersBackend",
             "the model in this process, batched, through the transformers library",
-            capability="generate, choose, logprobs, reproducible",
         ),
-        "vlm": Entry(
-            f"{_HERE}.vlm:VlmBackend",
+        "vlm": _entry(
+            "vlm",
+            "vlm:VlmBackend",
             "any image-text model of transformers from a folder: Qwen-VL, SmolVLM, PaliGemma ..",
-            capability="generate, choose, logprobs, reproducible",
+        ),
+        "vllm": _entry(
+            "vllm",
+            "vllm:VllmBackend",
+            "any image-text model that vLLM runs, in its engine in this process",
         ),
     },
 )
+
+
+def capabilities(name: str) -> Capabilities:
+    """What the backend called `name` can do; of ours nothing is imported for it.
+
+    Another package's backend says it in its class variable `can`; one that says nothing can what
+    every backend must. Raises `UnknownNameError` for a name nobody registered.
+
+    >>> capabilities("scripted").reproducible
+    True
+    """
+    if name in _CAN:
+        return _CAN[name]
+    found: Capabilities = getattr(BACKENDS.load(name), "can", Capabilities())
+    return found
 
 
 def load_backend(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import msgspec
 from pydantic import BaseModel, ConfigDict
@@ -12,7 +12,44 @@ from pydantic import BaseModel, ConfigDict
 from genixer.data import Completion, Request
 from genixer.tasks.base import Canvas
 
-__all__ = ["Backend", "BackendSettings", "Choice", "Streams"]
+__all__ = ["Backend", "BackendSettings", "Capabilities", "Choice", "Streams"]
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """What a backend can do, known before anything of it is imported.
+
+    >>> Capabilities(logprobs="none", seeds=True).words
+    'generate, choose, seeds'
+    >>> Capabilities(logprobs="offered").can("logprobs")
+    True
+    """
+
+    choose: bool = True
+    """Weighs given answers, as a judge does."""
+    logprobs: Literal["raw", "offered", "none"] = "raw"
+    """Log-probabilities of what it writes: `raw` before temperature, top-k and top-p; `offered` if
+    the server gives them, as the server means them."""
+    seeds: bool = False
+    """A request's own seed decides what is drawn for it."""
+    guided_json: bool = False
+    """Holds answers to JSON of a given form (setting `guided_json`)."""
+    streams: bool = False
+    """Answers request by request, and none twice on resume (`Streams`)."""
+    reproducible: bool = False
+    """The same block gives the same bytes on one machine type and version set."""
+    shares_images: bool = False
+    """An image is encoded once for all requests about it that stand side by side."""
+
+    def can(self, name: str) -> bool:
+        """Whether the capability called `name` is there, in whatever form."""
+        return getattr(self, name) not in (False, "none")
+
+    @property
+    def words(self) -> str:
+        """All there is, for tables."""
+        there = [name for name in self.__struct_fields__ if self.can(name)]
+        spoken = {"logprobs": f"{self.logprobs} logprobs", "guided_json": "guided JSON"}
+        return ", ".join(["generate", *(spoken.get(n, n.replace("_", " ")) for n in there)])
 
 
 class Choice(msgspec.Struct, frozen=True):

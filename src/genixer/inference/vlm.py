@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from genixer.data import Completion, Message, Request
-from genixer.errors import BackendError, CannotEncodeError
+from genixer.data import Completion, Request
+from genixer.errors import BackendError
 from genixer.inference.base import BackendSettings, Choice
 from genixer.inference.computing import computing
-from genixer.inference.hints import Hint, hint_for
+from genixer.inference.hints import Hint
 from genixer.inference.pens import Pen, Rail
+from genixer.inference.vlm_prompt import vlm_prompt
 from genixer.models.sight import Sight
 from genixer.models.vlm import LoadedVlm, Seen, load_vlm
 from genixer.store.images import ImageError, open_image
@@ -162,7 +163,7 @@ class VlmBackend:
             path = request.image.path
             if path not in looks:
                 looks[path] = self._look(images, path)
-            seen, ids = looks[path], self._prompt(request, hint)
+            seen, ids = looks[path], vlm_prompt(self.loaded, request, hint)
             if seen is None or ids is None:
                 continue
             ids = self.loaded.insert(ids, seen)
@@ -176,17 +177,6 @@ class VlmBackend:
         except (ImageError, ValueError):
             # ValueError: the model's processor takes no image of such a shape.
             return None
-
-    def _prompt(self, request: Request, hint: Hint) -> list[int] | None:
-        """Tokens of what is asked, the image one of them; None where it cannot be said."""
-        try:
-            (asked,) = self.loaded.spell([Message("user", request.prompt)])
-        except CannotEncodeError:
-            return None
-        # The hint shows a box as the model spells it: it is not spelled again.
-        told = hint_for(request.task, hint, self.loaded.preset, request.image)
-        words = "\n".join(part for part in (asked.text, told) if part)
-        return self.loaded.chat.prompt_ids([Message("user", words)])
 
     def _batches(self, asked: Sequence[_Asked]) -> list[Sequence[_Asked]]:
         size = self.settings.batch

@@ -46,7 +46,7 @@ class Conversion:
     """What was, or would be, written."""
 
     layout: str
-    """Of the source: `full`, `delta`, `lora` or `projector`."""
+    """Of the source: `full`, `delta`, `lora` or `projector`; `start` with a new projector."""
     tensors: Mapping[str, str]
     """Name of each tensor written: where it comes from."""
     left_out: tuple[str, ...]
@@ -65,6 +65,7 @@ def convert_weights(
     vision: str | Path | None = None,
     base: str | Path | None = None,
     delta_of: str | Path | None = None,
+    new_projector: int | None = None,
     dtype: Dtype = "auto",
     shard_bytes: int = 5_000_000_000,
     dry_run: bool = False,
@@ -73,16 +74,18 @@ def convert_weights(
 
     `src` is a whole model, adapters or a projector (both need `base`), or a difference to the model
     in `delta_of`. `vision` is a CLIP checkpoint, for code bases that keep it elsewhere. `preset`
-    says which prompt, image and frame the weights were trained with. `dtype` `auto` keeps number
-    formats. Files have at most `shard_bytes`. The folder appears whole or not at all; raises
-    `ConfigError` where a tensor has no place or a place no tensor.
+    says which prompt, image and frame the weights were trained with, or are to be. `new_projector`
+    is the seed of a projector that is drawn, between a language model and a tower that never met
+    (`genixer.models.recipes` says how). `dtype` `auto` keeps number formats. Files
+    have at most `shard_bytes`. The folder appears whole or not at all; raises `ConfigError` where a
+    tensor has no place or a place no tensor.
     """
     target = Path(dst)
     if target.exists():
         raise ConfigError(f"{target} is there already; convert to a new folder")
     chosen = load_preset(preset)
     tower = _path(vision)
-    sources = gather(Path(src), _path(base), _path(delta_of), tower)
+    sources = gather(Path(src), _path(base), _path(delta_of), tower, new_projector)
     tokenizer = read_tokenizer(sources.tokenizer, chosen, prefer_pieces=True)
     add_control(tokenizer.backend_tokenizer, chosen)
     config = _config(sources, chosen, tokenizer.get_vocab(), tower)

@@ -16,6 +16,8 @@ from genixer.models.lora import CONFIG, Adapters
 __all__ = ["Held", "Sources", "gather"]
 
 PROJECTOR = "mm_projector.bin"
+PROJECTOR_NAMES = "multi_modal_projector."
+"""How our names of a projector's tensors begin."""
 BESIDE_ADAPTERS = "non_lora_trainables.bin"
 
 
@@ -41,7 +43,7 @@ class Sources:
     """All that was found."""
 
     layout: str
-    """`full`, `delta`, `lora` or `projector`."""
+    """`full`, `delta`, `lora`, `projector` or `start`."""
     source: Path
     """What was asked to be converted."""
     model: Path
@@ -57,6 +59,8 @@ class Sources:
     """Left out: every model computes them."""
     unknown: list[str] = field(default_factory=list)
     """No layout that we know has these."""
+    seed: int = 0
+    """For a start: what its projector is drawn by."""
 
     def take(
         self,
@@ -85,10 +89,17 @@ class Sources:
         self.take(checkpoint, names, rename=vision_destination)
 
 
-def gather(src: Path, base: Path | None, delta_of: Path | None, vision: Path | None) -> Sources:
+def gather(
+    src: Path,
+    base: Path | None,
+    delta_of: Path | None,
+    vision: Path | None,
+    new_projector: int | None = None,
+) -> Sources:
     """Tensors of the model that `src` holds, alone or together with other folders.
 
-    Raises `ConfigError` where a folder is missing or not needed.
+    `new_projector` is the seed of one to be drawn. Raises `ConfigError` where a folder is missing
+    or not needed.
     """
     for path in (src, base, delta_of, vision):
         if path is not None and not path.exists():
@@ -109,6 +120,23 @@ def gather(src: Path, base: Path | None, delta_of: Path | None, vision: Path | N
         raise ConfigError(f"{src} holds no whole model, so it is no difference to {delta_of}")
     if vision is not None:
         found.take_tower(vision)
+    return found if new_projector is None else _started(found, new_projector)
+
+
+def _started(found: Sources, seed: int) -> Sources:
+    """The same as the start of a training, its projector yet to be drawn."""
+    if found.layout != "full":
+        raise ConfigError(
+            f"{found.source}: a new projector goes between a vision tower and a whole language "
+            f"model, this is a {found.layout}; convert it first, then start from the result"
+        )
+    held = [one.where for name, one in found.tensors.items() if name.startswith(PROJECTOR_NAMES)]
+    if held:
+        raise ConfigError(
+            f"{found.source} has a projector: {held[0]}; convert it without a new one, or name the "
+            "language model it was trained on"
+        )
+    found.layout, found.seed = "start", seed
     return found
 
 

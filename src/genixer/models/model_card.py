@@ -13,6 +13,8 @@ _MADE_OF = {
     "full": "A whole model under other names; no number was changed.",
     "delta": "A published difference, added to the weights it is a difference to.",
     "lora": "Low-rank adapters, added to the weights they were trained on.",
+    "start": "A language model and a vision tower as they were, between them a projector drawn at "
+    "random: nothing to use before it is trained.",
     "projector": "A projector between a vision tower and a language model as they were.",
 }
 

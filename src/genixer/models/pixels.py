@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from genixer.models.base import Preset
 
-__all__ = ["Pixels", "squared"]
+__all__ = ["Pixels", "padded"]
 
 _Square = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -59,10 +59,15 @@ class Pixels:
         return torch.from_numpy(found)
 
     def _padded_then_resized(self, image: Image) -> Image:
-        image = squared(image, self._colour)
-        if image.width == self._side:
-            return image
-        return image.resize((self._side, self._side), self._resampling())
+        longer, how = max(image.size), self._resampling()
+        width = longer
+        if image.width > image.height:
+            # Pillow resizes rows first, then columns, and a row of one colour stays it: rows of
+            # padding need not be resized to get the bits of the whole square.
+            width = self._side
+            image = image.resize((width, image.height), how)
+        image = padded(image, (width, longer), self._colour)
+        return image.resize((self._side, self._side), how)
 
     def _resized_then_padded(self, image: Image) -> Image:
         from PIL import Image as Pillow
@@ -74,7 +79,7 @@ class Pixels:
             shrinks = width < image.width
             how = Pillow.Resampling.HAMMING if shrinks else self._resampling()
             image = image.resize((width, height), how)
-        return squared(image, self._colour)
+        return padded(image, (self._side, self._side), self._colour)
 
     def _resampling(self) -> Resampling:
         from PIL import Image as Pillow
@@ -83,22 +88,20 @@ class Pixels:
         return filters.BICUBIC if self._filter == "bicubic" else filters.BILINEAR
 
 
-def squared(image: Image, colour: tuple[int, ...]) -> Image:
-    """`image` in the middle of a square of its longer side, the rest in `colour`.
+def padded(image: Image, size: tuple[int, int], colour: tuple[int, ...]) -> Image:
+    """`image` in the middle of `size` (width, height), the rest in `colour`.
 
     >>> from PIL import Image
-    >>> squared(Image.new("RGB", (4, 2)), (1, 2, 3)).getpixel((0, 0))
+    >>> padded(Image.new("RGB", (4, 2)), (4, 4), (1, 2, 3)).getpixel((0, 0))
     (1, 2, 3)
     """
     from PIL import Image as Pillow
 
-    width, height = image.size
-    if width == height:
+    if image.size == size:
         return image
-    side = max(image.size)
-    square = Pillow.new("RGB", (side, side), colour)
-    square.paste(image, ((side - width) // 2, (side - height) // 2))
-    return square
+    found = Pillow.new("RGB", size, colour)
+    found.paste(image, ((size[0] - image.width) // 2, (size[1] - image.height) // 2))
+    return found
 
 
 def _levels(preset: Preset) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -1,14 +1,23 @@
-"""How each tensor of a converted model is made: copied, summed, adapted, or known beforehand."""
+"""How each tensor of a converted model is made: copied, summed, adapted, drawn, or known before.
+
+A new projector is drawn as torch's `Linear` draws itself, and so as the original code bases did:
+weight and bias even between -1 / sqrt(n) and 1 / sqrt(n), n numbers coming in. What is drawn for a
+tensor depends on the seed and its name alone. Rows of tokens that its language model lacks become
+the mean of all others, as there.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 from transformers import LlavaConfig, LlavaForConditionalGeneration
 
+from genixer.data import random_for
 from genixer.errors import ConfigError
 from genixer.models.base import Dtype, Preset
-from genixer.models.gather import Held, Sources
+from genixer.models.gather import PROJECTOR_NAMES, Held, Sources
 from genixer.models.layouts import destination
 from genixer.models.shards import Recipe
 
@@ -18,7 +27,7 @@ EMBEDDINGS = "language_model.model.embed_tokens.weight"
 _HEAD = "language_model.lm_head.weight"
 _ROWS = (EMBEDDINGS, _HEAD)
 """Tensors with a row for every token."""
-_IDENTITY = "multi_modal_projector.linear_2."
+_IDENTITY = f"{PROJECTOR_NAMES}linear_2."
 
 
 def recipes_of(sources: Sources, config: LlavaConfig, preset: Preset, dtype: Dtype) -> list[Recipe]:
@@ -33,6 +42,8 @@ def recipes_of(sources: Sources, config: LlavaConfig, preset: Preset, dtype: Dty
             recipes.append(_recipe(name, shape, held, sources, dtype))
         elif preset.projector == "linear" and name.startswith(_IDENTITY):
             recipes.append(_identity(name, shape, sources, dtype))
+        elif sources.layout == "start" and name.startswith(PROJECTOR_NAMES):
+            recipes.append(_drawn(name, shapes, sources, dtype))
         else:
             missing.append(name)
     adapted = sources.adapters.factors if sources.adapters else {}
@@ -43,6 +54,8 @@ def recipes_of(sources: Sources, config: LlavaConfig, preset: Preset, dtype: Dty
     if missing:
         tower = any(name.startswith("vision_tower.") for name in missing)
         way = "; the tower's: name the CLIP folder with `vision`" if tower else ""
+        if not tower and all(name.startswith(PROJECTOR_NAMES) for name in missing):
+            way = "; to start a training with a new projector, say so with `new_projector`"
         raise ConfigError(_listed("places without a tensor", missing) + way)
     return recipes
 
@@ -88,6 +101,11 @@ def _recipe(
     if other is not None:
         _check(name, tuple(other.get().shape), shape, other.where)
     steps = held.where + (f" + {other.where}" if other else "")
+    grow, more = (
+        (_with_means, "rows of the mean")
+        if sources.layout == "start"
+        else (_grown, "rows of zeros")
+    )
 
     def make() -> Tensor:
         tensor = held.get()
@@ -95,12 +113,12 @@ def _recipe(
             tensor = _sum(tensor, other.get())
         if adapters is not None and name in adapters.factors:
             tensor = adapters.merged(name, tensor)
-        return tensor if tuple(tensor.shape) == shape else _grown(tensor, shape[0])
+        return tensor if tuple(tensor.shape) == shape else grow(tensor, shape[0])
 
     if adapters is not None and name in adapters.factors:
         steps += " + adapter"
-    if name in _ROWS and (more := shape[0] - held.get().shape[0]):
-        steps += f" + {more} rows of zeros"
+    if name in _ROWS and (rows := shape[0] - held.get().shape[0]):
+        steps += f" + {rows} {more}"
     return Recipe(name, steps, shape, _dtype(held, dtype), make)
 
 
@@ -123,9 +141,31 @@ def _grown(tensor: Tensor, rows: int) -> Tensor:
     return torch.cat([tensor, more])
 
 
+def _with_means(tensor: Tensor, rows: int) -> Tensor:
+    mean = tensor.mean(0, dtype=torch.float32).to(tensor.dtype)
+    return torch.cat([tensor, mean.expand(rows - tensor.shape[0], -1)])
+
+
+def _drawn(
+    name: str, shapes: Mapping[str, tuple[int, ...]], sources: Sources, dtype: Dtype
+) -> Recipe:
+    """Recipe of a tensor of a new projector, in the number format of the language model."""
+    shape = shapes[name]
+    most = shapes[f"{name.rpartition('.')[0]}.weight"][1] ** -0.5
+
+    def make() -> Tensor:
+        rng = random_for(sources.seed, "convert-weights", name)
+        generator = torch.Generator().manual_seed(rng.getrandbits(63))
+        return torch.empty(shape).uniform_(-most, most, generator=generator)
+
+    number = _dtype(sources.tensors[EMBEDDINGS], dtype)
+    return Recipe(name, f"new: even within {most:.4g}, seed {sources.seed}", shape, number, make)
+
+
 def _identity(name: str, shape: tuple[int, ...], sources: Sources, dtype: Dtype) -> Recipe:
-    beside = sources.tensors.get("multi_modal_projector.linear_1.weight")
-    number = torch.float32 if beside is None else _dtype(beside, dtype)
+    # A projector yet to be drawn has the number format of the language model.
+    beside = sources.tensors.get(f"{PROJECTOR_NAMES}linear_1.weight")
+    number = _dtype(beside or sources.tensors[EMBEDDINGS], dtype)
 
     def make() -> Tensor:
         return torch.eye(shape[0]) if len(shape) == 2 else torch.zeros(shape)

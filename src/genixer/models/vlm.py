@@ -25,7 +25,7 @@ from genixer.data import Message
 from genixer.errors import CannotEncodeError, ConfigError
 from genixer.models.box_text import own_signs, read_boxes, write_boxes
 from genixer.models.chat import Chat
-from genixer.models.pixels import squared
+from genixer.models.pixels import padded
 from genixer.models.sight import Sight, look_once, shares_sights
 from genixer.models.vlm_parts import load_model, load_processor, weights_digest
 from genixer.models.vlm_preset import PRESET_FILE, VlmPreset, preset_for
@@ -103,6 +103,13 @@ class LoadedVlm:
         )
         return read_boxes(str(text), self.preset.boxes)
 
+    def framed(self, image: Image) -> Image:
+        """`image` (RGB, upright) as the image processor is to get it: squared, if need be."""
+        if self.preset.frame != "padded_square":
+            return image
+        side, mean = max(image.size), self.processor.image_processor.image_mean
+        return padded(image, (side, side), tuple(round(255 * value) for value in mean))
+
     def look(self, image: Image) -> Seen:
         """`image` (RGB, upright) through the model's image processor.
 
@@ -110,10 +117,7 @@ class LoadedVlm:
         """
         options = getattr(self.processor, "images_kwargs", {})
         processor = self.processor.image_processor
-        if self.preset.frame == "padded_square":
-            colour = tuple(round(255 * value) for value in processor.image_mean)
-            image = squared(image, colour)
-        features = processor(images=[[image]], return_tensors="pt", **options)
+        features = processor(images=[[self.framed(image)]], return_tensors="pt", **options)
         shown = self.processor.replace_image_token(features, image_idx=0)
         ids = self.tokenizer(shown, add_special_tokens=False)["input_ids"]
         unused = {*self.processor.unused_input_names, "rows", "cols"}

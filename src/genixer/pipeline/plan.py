@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from genixer.config import RunConfig, settings_errors
 from genixer.data import SCHEMA, content_id
 from genixer.errors import ConfigError, UnknownNameError, near
+from genixer.pipeline.backend_checks import check_backends
 from genixer.pipeline.external import ExternalDigests
 from genixer.pipeline.graph import Node, expand, in_order, references
 from genixer.stages import STAGES
@@ -60,6 +61,12 @@ class PlannedStep:
         """What error messages call it."""
         return f"step {self.name} (stage {self.stage_name})"
 
+    @property
+    def max_deaths(self) -> int:
+        """Workers that may end in one unit of its work."""
+        kind: type[Stage] = STAGES.load(self.stage_name)
+        return kind.max_deaths
+
     def stage(self) -> Stage:
         """The stage with its settings; loads no model yet."""
         kind = STAGES.load(self.stage_name)
@@ -104,6 +111,9 @@ def make_plan(
     nodes = {node.name: node for node in expand(config)}
     drafts = {name: _draft(node, config, run, limit) for name, node in nodes.items()}
     _check_references(drafts, nodes, config)
+    drafts = check_backends(
+        drafts, lambda name, *key: config.where("steps", nodes[name].written, *key)
+    )
     drafts = _with_image_root(drafts, config)
     digests = ExternalDigests(run)
     steps: dict[str, PlannedStep] = {}

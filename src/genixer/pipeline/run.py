@@ -10,16 +10,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from genixer.config import RunConfig, environment_workers, load_config, runs_folder
+from genixer.config import (
+    ExecutorName,
+    RunConfig,
+    environment_executor,
+    environment_workers,
+    load_config,
+    runs_folder,
+)
 from genixer.errors import ConfigError, CorruptShardError
-from genixer.pipeline.local import LocalExecutor
+from genixer.pipeline.executor import Executor
 from genixer.pipeline.plan import Plan, make_plan
 from genixer.pipeline.progress import Progress
 from genixer.pipeline.settings import check_unchanged, read_run, run_path, write_run
 from genixer.pipeline.tables import compact_row, funnel
 from genixer.pipeline.verify import damaged_files
-from genixer.store.disk import full_disk, link, move
+from genixer.pipeline.workplace import Workplace, workplace
+from genixer.store.disk import free_name, full_disk, link, make_folder, move
 from genixer.store.layout import StepFolder
+from genixer.store.leases import close_leases
 from genixer.store.lock import RunLock
 from genixer.store.manifest import Manifest, read_manifest
 from genixer.store.reader import open_step
@@ -83,6 +92,7 @@ def run(
     new_run: str | Path | None = None,
     limit: int | None = None,
     workers: int | None = None,
+    executor: ExecutorName | None = None,
     check: bool = False,
     progress: Progress | None = None,
 ) -> RunResult:
@@ -95,6 +105,7 @@ def run(
         new_run: take over what is unchanged in the run folder, and do the rest in this one.
         limit: at most this many work items a step, in a folder of its own (`<folder>-limit-N`).
         workers: worker processes, 0 for none; the config's number by default.
+        executor: who does the work, `local`, `leases` or `ray`; the config's by default.
         check: read and hash everything that is committed before going on.
         progress: who hears how it goes; nobody by default.
 
@@ -108,7 +119,8 @@ def run(
     if workers is None:
         asked = environment_workers()
         workers = loaded.workers if asked is None else asked
-    return execute(loaded, plan, workers, check, progress or Progress())
+    executor = executor or environment_executor() or loaded.executor
+    return execute(loaded, plan, workers, check, progress or Progress(), executor)
 
 
 def run_folder(config: RunConfig, out: str | Path | None, limit: int | None) -> Path:
@@ -118,30 +130,39 @@ def run_folder(config: RunConfig, out: str | Path | None, limit: int | None) -> 
 
 
 def execute(
-    config: RunConfig, plan: Plan, workers: int, check: bool, progress: Progress
+    config: RunConfig,
+    plan: Plan,
+    workers: int,
+    check: bool,
+    progress: Progress,
+    executor: ExecutorName = "local",
 ) -> RunResult:
     """Run `plan` in its folder, which must be new or hold the same run."""
+    shared = executor != "local"
     _claim(plan.run)
-    with RunLock(plan.run):
+    with RunLock(plan.run, shared=shared, stale_s=config.stale_s) as lock:
         check_unchanged(plan)
-        plan.digests.save()
-        (plan.run / "errors.log").unlink(missing_ok=True)  # it tells of the latest run alone
-        write_run(config, plan)
+        if write_run(config, plan, once=shared) or not shared:
+            plan.digests.save()
+            (plan.run / "errors.log").unlink(missing_ok=True)  # it tells of the latest run alone
+        if not shared:
+            close_leases(plan.run, [step.folder for step in plan.steps])
         for step in plan.steps:
-            shutil.rmtree(step.folder.scratch, ignore_errors=True)
             if step.folder.manifest.is_file():
                 shutil.rmtree(step.folder.work, ignore_errors=True)
+            if step.folder.manifest.is_file() or not shared:
+                shutil.rmtree(step.folder.scratch, ignore_errors=True)
         if check:
             _check_everything(plan)
-        return _execute_and_repair(plan, workers, progress)
+        return _execute_and_repair(plan, workplace(config, plan, workers, executor, lock), progress)
 
 
-def _execute_and_repair(plan: Plan, workers: int, progress: Progress) -> RunResult:
+def _execute_and_repair(plan: Plan, place: Workplace, progress: Progress) -> RunResult:
     """Run; a corrupt shard that turns up is moved aside and made again."""
     worked: dict[str, None] = {}
     repairs = 0
     while True:
-        executor = LocalExecutor(plan, workers, progress)
+        executor = Executor(plan, place.pool(), progress, place.seal)
         try:
             executor.run()
         except CorruptShardError as error:
@@ -157,10 +178,7 @@ def _execute_and_repair(plan: Plan, workers: int, progress: Progress) -> RunResu
 
 def move_aside(path: Path, why: str) -> None:
     """Give a damaged file another name, so that its shard counts as not done."""
-    target, number = path.with_name(f"{path.name}.corrupt"), 1
-    while target.exists():
-        number += 1
-        target = path.with_name(f"{path.name}.{number}.corrupt")
+    target = free_name(path)
     if path.exists():
         move(path, target)
     log.warning("%s: moved to %s, its shard is made again", why.partition(";")[0], target.name)
@@ -178,17 +196,20 @@ def _claim(run: Path) -> None:
     if run.exists() and not run.is_dir():
         raise ConfigError(f"{run}: this is a file; choose another run folder with --out")
     if read_run(run) is None and run.is_dir():
-        strange = [path.name for path in run.iterdir() if path.name not in _OURS]
-        if strange:
+        strange = [path.name for path in run.iterdir() if not _is_ours(path)]
+        # Another process that shares the folder may have begun in the meantime.
+        if strange and read_run(run) is None:
             raise ConfigError(
                 f"{run}: not a run folder (no {run_path(run).name}) and not empty; "
                 "choose another one with --out"
             )
     with full_disk(run, 0):
-        run.mkdir(parents=True, exist_ok=True)
+        make_folder(run)
 
 
-_OURS = (".lock", ".run.json.tmp", "external.json", ".external.json.tmp")
+def _is_ours(path: Path) -> bool:
+    names = (".lock", ".holders", ".leases", "external.json")
+    return path.name in names or (path.name[0] == "." and path.suffix == ".tmp")
 
 
 def take_over(old: Path, config: RunConfig, plan: Plan) -> None:

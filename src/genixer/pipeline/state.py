@@ -18,6 +18,7 @@ from genixer import __version__
 from genixer.data import SCHEMA, content_id
 from genixer.errors import StoreError
 from genixer.pipeline.plan import Plan, PlannedStep
+from genixer.store.fence import Fence
 from genixer.store.layout import FINISH, PREPARE, shard_unit
 from genixer.store.manifest import (
     Counts,
@@ -46,6 +47,10 @@ class Task:
     items: int = 0
     shards: int = 0
     """Of `finish` only: how many shards there are."""
+    deaths: int = 0
+    """Workers that ended while they did it."""
+    fence: Fence | None = None
+    """The lease it is done under, where several processes share the run folder."""
 
     def __str__(self) -> str:
         """What error messages call it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from genixer.pipeline.plan import PlannedStep
 from genixer.pipeline.state import Task
 from genixer.stages.base import Stage, Step
 from genixer.store.disk import FULL_DISK
-from genixer.store.layout import FINISH, PREPARE, shard_unit
+from genixer.store.layout import FINISH, PREPARE, StepFolder, shard_unit
 from genixer.store.manifest import Receipt, read_receipt
 from genixer.store.reader import StoredStep, shard_entry
 from genixer.store.shards import UnitWriter
@@ -68,7 +69,11 @@ class Workbench:
 
     def _perform(self, task: Task) -> Receipt:
         stage, step = self._setup(task.step)
-        with UnitWriter(task.step.folder, task.unit, task.basis, task.step.label) as out:
+        planned = task.step
+        if task.unit == PREPARE:
+            _clear_stale(planned.folder, task.basis)
+        what = (planned.folder, task.unit, task.basis, planned.label)
+        with UnitWriter(*what, deaths=task.deaths, fence=task.fence) as out:
             if task.unit == PREPARE:
                 total, one_to_one = _count_items(stage, step, task)
                 stage.prepare(step, out)
@@ -98,6 +103,21 @@ def _count_items(stage: Stage, step: Step, task: Task) -> tuple[int, bool]:
         raise StoreError(f"{task.step.label}: items() gave {total}")
     one_to_one = "rows" in step.inputs and total == step.count()
     return total if step.limit is None else min(total, step.limit), one_to_one
+
+
+def _clear_stale(folder: StepFolder, basis: str) -> None:
+    """Remove what other inputs left in the step's folder, but for what was moved aside."""
+    old = read_receipt(folder, PREPARE)
+    if not folder.root.is_dir() or (old is not None and old.basis == basis):
+        return
+    folder.manifest.unlink(missing_ok=True)
+    for path in folder.root.iterdir():
+        if path.suffix == ".corrupt":
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _own_rows(task: Task) -> StoredStep:

@@ -12,11 +12,15 @@ from genixer.pipeline.work import Failure, TaskFailed, Workbench
 from genixer.processes import Child, die_with
 from genixer.store.manifest import Receipt
 
-__all__ = ["Worker", "WorkerDied", "serve"]
+__all__ = ["Worker", "WorkerDied", "WorkerLost", "serve"]
 
 
 class WorkerDied(Exception):  # noqa: N818  (an event that the executor answers, not an error yet)
     """The process ended in the middle of a task."""
+
+
+class WorkerLost(WorkerDied):
+    """The machine it ran on is gone; the task is not to blame."""
 
 
 class Worker:

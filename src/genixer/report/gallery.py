@@ -94,7 +94,8 @@ class GalleryBuilder:
         self._total += 1
         if self._score in scores:
             self._tally.add(row.task, scores[self._score], self._truth.get(row.id, "unknown"))
-        self._add(_Candidate(row, outcome, step, reason, scores))
+        if row.image is not None:  # there is nothing to look at
+            self._add(_Candidate(row, outcome, step, reason, scores))
 
     def _add(self, one: _Candidate) -> None:
         group = (one.outcome, one.step, one.reason, self._truth.get(one.row.id, "unknown"))
@@ -134,7 +135,7 @@ def _row(value: Any) -> Sample | Generation | None:
 
 
 def _image(row: Sample | Generation) -> ImageRef:
-    return row.image if isinstance(row, Sample) else row.request.image
+    return row.picture if isinstance(row, Sample) else row.request.image
 
 
 def _words(row: Sample | Generation) -> tuple[list[Words], list[list[float]]]:

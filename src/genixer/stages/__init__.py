@@ -32,6 +32,10 @@ STAGES = Registry(
         "generate": Entry(
             f"{_HERE}.generate:GenerateStage", "step 4: unlabelled images to completions"
         ),
+        "parity": Entry(
+            f"{_HERE}.parity:ParityStage",
+            "whether two backends say the same, before rows are mixed",
+        ),
         "decode": Entry(
             f"{_HERE}.decode:DecodeStage", "completions to samples; what does not parse is rejected"
         ),

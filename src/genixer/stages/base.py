@@ -26,6 +26,8 @@ __all__ = [
     "Estimate",
     "ExpectedRows",
     "FileWriter",
+    "Generator",
+    "Need",
     "RowWriter",
     "Stage",
     "StageSettings",
@@ -143,6 +145,9 @@ class FileWriter(Protocol):
     They appear all at once, with digests, when the unit of work is committed.
     """
 
+    deaths: int
+    """Workers that ended in this very unit of work since the run was started, this one left out."""
+
     def file(self, path: str, data: bytes) -> None:
         """Write `data` to `path`, relative to the step's `files` folder."""
         ...
@@ -207,6 +212,27 @@ class Estimate(msgspec.Struct, frozen=True):
     """More for people, a line each."""
 
 
+class Generator(msgspec.Struct, frozen=True):
+    """Who writes the rows of a step: a model, and the backend it runs on with its settings."""
+
+    backend: str
+    model: str
+    settings: str = ""
+    """The backend's settings, as JSON with sorted keys."""
+
+
+class Need(msgspec.Struct, frozen=True):
+    """What a step asks of a backend, so that a plan can refuse it.
+
+    `capability` is a field of `inference.base.Capabilities`, `at` the key below `with` that names
+    the backend. Without a `backend` it is asked of all that wrote the rows that come in.
+    """
+
+    capability: str
+    backend: str = ""
+    at: tuple[str | int, ...] = ()
+
+
 class Stage(ABC):
     """One kind of step.
 
@@ -221,6 +247,10 @@ class Stage(ABC):
     """
     Settings: ClassVar[type[StageSettings]] = StageSettings
     rows_per_shard: ClassVar[int] = 512
+    max_deaths: ClassVar[int] = 2
+    """Workers that may end in one unit of work before the run ends; more where it learns of it."""
+    joins: ClassVar[bool] = True
+    """Whether rows of its inputs end up side by side in what it keeps."""
 
     def __init__(self, settings: Any) -> None:
         """Keep `settings`, an instance of `Settings`."""
@@ -246,6 +276,14 @@ class Stage(ABC):
         Their content goes into the fingerprint.
         """
         return []
+
+    def needs(self) -> list[Need]:
+        """What it asks of backends, from its settings alone."""
+        return []
+
+    def generator(self) -> Generator | None:
+        """Who writes its rows, if a model does."""
+        return None
 
     def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:
         """What the step will cost, from its settings and its inputs' estimates by role.

@@ -83,7 +83,7 @@ class Duplicates:
     def add(self, sample: Sample, images: Path) -> None:
         """Take note of one more sample; looks at its picture if it is a new one."""
         self._ids += sample.id.encode()[:_ID_BYTES].ljust(_ID_BYTES, b"\0")
-        number = self._numbers.setdefault(sample.image.sha256, len(self._numbers))
+        number = self._numbers.setdefault(sample.image_sha256, len(self._numbers))
         self._pictures.append(number)
         if self._distance is not None and number == len(self._looks):
             self._look(sample, images)
@@ -97,7 +97,8 @@ class Duplicates:
     def _look(self, sample: Sample, images: Path) -> None:
         look = None
         try:
-            look = picture_hash_of_file(images, sample.image.path)
+            if sample.image is not None:
+                look = picture_hash_of_file(images, sample.image.path)
         except ImageError as error:
             self.unseen[error.reason] += 1
         self._looks.append(look or 0)

@@ -205,7 +205,7 @@ class EvaluateStage(Stage):
                 out.keep(_marked(one, completion.text))
 
     def _ask(self, step: Step, part: _Part, item: Item) -> _Asked:
-        image, task = item.sample.image, item.sample.task
+        image, task = item.sample.picture, item.sample.task
         canvas = self._loaded(step).canvas(image.width, image.height)
         line = self.settings.short_answer_line if task in SHORT_ANSWER_TASKS else ""
         prompt = question_text(item.sample.turns, canvas, line)
@@ -257,7 +257,7 @@ def _marked(asked: _Asked, text: str) -> Prediction:
         item.id,
         part.config.title,
         item.sample.task,
-        item.sample.image,
+        item.sample.picture,
         asked.request.prompt,
         text,
         mark.correct,

@@ -17,7 +17,7 @@ from genixer.filters import FILTERS
 from genixer.filters.base import Filter
 from genixer.inference import named_files
 from genixer.models.base import model_files
-from genixer.stages.base import Estimate, RowWriter, Stage, StageSettings, Step
+from genixer.stages.base import Estimate, Need, RowWriter, Stage, StageSettings, Step
 
 __all__ = ["FilterStage", "FilterStageSettings"]
 
@@ -75,6 +75,18 @@ class FilterStage(Stage):
         for one in self.settings.filters:
             files += named_files(one.get("backend_settings", {}))
         return files + [Path(str(one["index"])) for one in self.settings.filters if "index" in one]
+
+    def needs(self) -> list[Need]:
+        """What the filters of the chain declare (`filters.base.Filter`)."""
+        found = []
+        for place, one in enumerate(self.settings.filters):
+            kind = FILTERS.load(one["name"])
+            backend = FILTERS.settings(one["name"], _without_name(one)).model_dump().get("backend")
+            asked = getattr(kind, "asks_backend", ())
+            found += [Need(name, backend, ("filters", place, "backend")) for name in asked]
+            wanted = getattr(kind, "asks_generator", ())
+            found += [Need(name, at=("filters", place)) for name in wanted]
+        return found
 
     def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:
         """About 10 ms a sample for a judge, 5 ms for regions, on one core; the rest is quick."""

@@ -6,127 +6,34 @@ list), and for each the same list of requests, so that those about one image lie
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
-import msgspec
-from pydantic import BaseModel, ConfigDict, Field, field_validator
-
-from genixer.data import (
-    Generation,
-    ImageRef,
-    Mode,
-    Quarantined,
-    Request,
-    Sampling,
-    encode_row,
-    random_for,
-)
-from genixer.errors import ConfigError, near
+from genixer.data import Generation, Request, encode_row
+from genixer.errors import ConfigError
 from genixer.inference import load_backend, named_files
 from genixer.models.base import shipped_models, weights_folder
-from genixer.sources.unlabelled import find_pools, image_paths, pool_images
-from genixer.stages.base import Estimate, FileWriter, RowWriter, Stage, StageSettings, Step
-from genixer.store.images import ImageCatalog, ImageError
+from genixer.sources.unlabelled import find_pools, image_paths
+from genixer.stages.answers import Answer, Answers, keyed
+from genixer.stages.base import (
+    Estimate,
+    FileWriter,
+    Generator,
+    Need,
+    RowWriter,
+    Stage,
+    Step,
+)
+from genixer.stages.requests import GenerateSettings, RequestPlan
+from genixer.store.images import ImageCatalog
 from genixer.store.shards import raw_bytes
-from genixer.tasks import TASKS, instructions, load_task
 
 if TYPE_CHECKING:
     from genixer.inference.base import Backend
 
-__all__ = ["Draws", "GenerateSettings", "GenerateStage", "SamplingSettings"]
-
-_Image = str | Quarantined
-"""Path of an image, or what was broken where one was expected."""
-_PLANNED = msgspec.json.Decoder(_Image)
-_PLAN_ROWS = 1024
-"""Images in one file of the plan: a shard reads one or two files, however many there are."""
-
-
-class SamplingSettings(BaseModel):
-    """How tokens are drawn."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    temperature: float | None = Field(None, ge=0.0)
-    """Divides the logits before a token is drawn; 0 always takes the likeliest."""
-    top_p: float | None = Field(None, gt=0.0, le=1.0)
-    """Only the likeliest tokens that together reach this probability."""
-    top_k: int | None = Field(None, ge=0)
-    """Only this many of the likeliest tokens; 0 is off."""
-    max_new_tokens: int | None = Field(None, ge=1)
-    """Where a completion is cut."""
-
-
-class Draws(BaseModel):
-    """How many requests an image gets."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    agnostic: int = Field(1, ge=0)
-    """Requests without a task: the model chooses what to ask."""
-    specific: int = Field(1, ge=0)
-    """Requests for each task."""
-
-
-class GenerateSettings(StageSettings):
-    """Which images, which model, what is asked of it."""
-
-    images: str
-    """Images without labels: a folder inside the run's image root (`@world/unlabelled/images`), tar
-    or Parquet files in it (`pool/*.tar`), a list (`*.txt`) or LLaVA file (`*.json`, `*.jsonl`)."""
-    licence: str = ""
-    """Licence of the pictures: what their owner allows (`CC BY 4.0`). Rows about them carry it."""
-    model: str = "base"
-    """The generator: a shipped name, a folder, or `@step/model`."""
-    backend: str = "transformers"
-    """What runs it (`genixer list backends`)."""
-    backend_settings: dict[str, Any] = Field(default_factory=dict)
-    """The backend's own settings."""
-    tasks: tuple[str, ...] = ("common_vqa", "adv_vqa", "mc_vqa", "md", "rec", "reg")
-    """Tasks to ask for in specific mode."""
-    modes: Draws = Draws()
-    """Requests per image: `agnostic` in all, `specific` for each task."""
-    temperature: float = Field(0.7, ge=0.0)
-    """Divides the logits before a token is drawn; 0 always takes the likeliest."""
-    top_p: float = Field(1.0, gt=0.0, le=1.0)
-    """Only the likeliest tokens that together reach this probability."""
-    top_k: int = Field(0, ge=0)
-    """Only this many of the likeliest tokens; 0 is off."""
-    max_new_tokens: int = Field(64, ge=1)
-    """Where a completion is cut."""
-    per_task: dict[str, SamplingSettings] = Field(default_factory=dict)
-    """Sampling of its own for some tasks, by task name; `agnostic` for requests without a task."""
-    block: int = Field(64, ge=1, le=512)
-    """Requests the model answers together; must divide the rows of a shard (512 by default)."""
-
-    @field_validator("tasks")
-    @classmethod
-    def _known_tasks(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [name for name in names if name not in TASKS]
-        if unknown:
-            raise ValueError(f"no task is called {unknown[0]!r}; {near(unknown[0], TASKS)}")
-        if len(set(names)) < len(names):
-            raise ValueError("a task stands twice; raise modes.specific for more requests of each")
-        return names
-
-    @field_validator("per_task")
-    @classmethod
-    def _known_keys(cls, values: dict[str, SamplingSettings]) -> dict[str, SamplingSettings]:
-        for name in values:
-            if name != "agnostic" and name not in TASKS:
-                raise ValueError(f"no task is called {name!r}; {near(name, [*TASKS, 'agnostic'])}")
-        return values
-
-
-class _Asked(NamedTuple):
-    """One request of the list every image gets."""
-
-    task: str
-    mode: Mode
-    draw: int
+__all__ = ["GenerateStage"]
 
 
 class GenerateStage(Stage):
@@ -137,23 +44,19 @@ class GenerateStage(Stage):
     """
 
     name = "generate"
+    version = 2
+    max_deaths = 40
     Settings = GenerateSettings
 
     def __init__(self, settings: GenerateSettings) -> None:
         """Load nothing yet."""
         super().__init__(settings)
-        self._asked = _requests_per_image(settings)
+        self._plan = RequestPlan(settings)
         self._backend: Backend | None = None
 
     def items(self, step: Step) -> int:
         """Images there are, readable or not, times requests an image."""
-        images = sum(1 for _ in self._images(step))
-        if not images:
-            raise ConfigError(
-                f"step {step.name}: images: {self.settings.images} holds no images; archives in a "
-                "folder have to be named: pool/*.tar"
-            )
-        return images * len(self._asked)
+        return self._plan.count(step)
 
     def external(self) -> list[Path]:
         """Images and weights, where no step of the run makes them."""
@@ -168,15 +71,10 @@ class GenerateStage(Stage):
 
     def prepare(self, step: Step, out: FileWriter) -> None:
         """Write the names of the images in order; the shards that need them open them."""
-        most = None if step.limit is None else -(-step.limit // max(1, len(self._asked)))
-        images = islice(self._images(step), most)
-        start = 0
-        while lines := [encode_row(image) + b"\n" for image in islice(images, _PLAN_ROWS)]:
-            out.file(_plan_file(start), b"".join(lines))
-            start += len(lines)
+        self._plan.write(step, out)
 
     def process(self, step: Step, first: int, count: int, out: RowWriter) -> None:
-        """Ask requests `first` to `first + count`, block by block."""
+        """Ask requests `first` to `first + count`, but for those that are answered already."""
         block = self.settings.block
         if first % block:
             raise ConfigError(
@@ -184,88 +82,55 @@ class GenerateStage(Stage):
                 f"set rows_per_shard of the step to a multiple of its block"
             )
         catalog = ImageCatalog(step.images)
-        for start in range(first, first + count, block):
-            numbers = range(start, min(start + block, first + count))
-            self._ask(step, list(self._requests(step, numbers, catalog, out)), out)
+        last = first + count
+        blocks = keyed(
+            list(self._plan.requests(step, range(start, min(start + block, last)), catalog, out))
+            for start in range(first, last, block)
+        )
+        with Answers(out.workspace(), out.deaths) as answers:
+            answers.ask(blocks, lambda: self._load(step), step.images)
+            for asked in blocks:
+                for key, request in asked.items():
+                    self._write(request, answers.known[key], out)
+
+    def needs(self) -> list[Need]:
+        """JSON of a given form, where the backend's settings ask for it."""
+        guided = self.settings.backend_settings.get("guided_json")
+        at = ("backend_settings", "guided_json")
+        return [Need("guided_json", self.settings.backend, at)] if guided else []
+
+    def generator(self) -> Generator:
+        """Its model on its backend."""
+        own = json.dumps(self.settings.backend_settings, sort_keys=True, default=str)
+        return Generator(self.settings.backend, self.settings.model, own)
 
     def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:
         """About 100 completions of 20 tokens a second and core (tiny preset)."""
         folder = Path(self.settings.images)
         if self.settings.images.startswith("@") or not folder.is_dir():
             return Estimate()
-        items = sum(1 for _ in image_paths(folder)) * len(self._asked)
+        items = sum(1 for _ in image_paths(folder)) * self._plan.per_image
         return Estimate(items, items, items * 20, items / 100, items * 1200)
 
-    def _images(self, step: Step) -> Iterator[_Image]:
-        """Images in order, as paths relative to the run's image root."""
-        pools = find_pools(step.resolve(self.settings.images))
-        if not pools:
-            raise ConfigError(f"step {step.name}: images: no folder or file {self.settings.images}")
-        for pool in pools:
-            yield from pool_images(pool, step.images)
-
-    def _requests(
-        self, step: Step, numbers: range, catalog: ImageCatalog, out: RowWriter
-    ) -> Iterator[Request]:
-        """Requests by number; those of an unusable image go to quarantine with its reason."""
-        size = len(self._asked)
-        images = _planned(step, numbers.start // size, (numbers.stop - 1) // size + 1)
-        for number in numbers:
-            planned = images[number // size - numbers.start // size]
-            asked = self._asked[number % size]
-            which = f"{asked.task or asked.mode}:{asked.draw}"
-            if isinstance(planned, Quarantined):
-                raw = raw_bytes(planned.raw)
-                out.quarantine(f"{planned.where}#{which}", planned.reason, planned.detail, raw)
-                continue
-            try:
-                image = catalog.ref(planned)
-            except ImageError as error:
-                out.quarantine(f"{planned}#{which}", error.reason, error.detail)
-                continue
-            yield self._request(step, image, asked)
-
-    def _request(self, step: Step, image: ImageRef, asked: _Asked) -> Request:
-        """The whole request: its words and its luck follow from its id and the run's seed."""
-        name = asked.task or "agnostic"
-        own = self.settings.per_task.get(name, SamplingSettings()).model_dump(exclude_none=True)
-        common = {key: getattr(self.settings, key) for key in SamplingSettings.model_fields}
-        blank = Request.of(image, asked.task, asked.mode, asked.draw, "", Sampling())
-        rng = random_for(step.seed, "generate", blank.id)
-        sampling = Sampling(seed=rng.getrandbits(63), **{**common, **own})
-        prompt = (
-            load_task(asked.task).ask(rng, asked.mode)
-            if asked.task
-            else instructions.ask("", rng, asked.mode)
-        )
-        return msgspec.structs.replace(blank, prompt=prompt, sampling=sampling)
-
-    def _ask(self, step: Step, requests: Sequence[Request], out: RowWriter) -> None:
-        """One block through the model."""
-        if not requests:
+    def _write(self, request: Request, answer: Answer, out: RowWriter) -> None:
+        """One row of the shard."""
+        if answer.completion.finish == "error":
+            detail = answer.detail or f"{request.image.path} could not be given to the model"
+            raw = raw_bytes(answer.raw) or encode_row(request)
+            out.quarantine(request.id, answer.reason, detail, raw)
             return
-        backend = self._load(step)
-        generator = _public_name(self.settings.model)
-        for request, completion in zip(
-            requests, backend.generate(requests, step.images), strict=True
-        ):
-            if completion.finish == "error":
-                detail = f"{request.image.path} could not be given to the model"
-                out.quarantine(request.id, "backend_error", detail, encode_row(request))
-                continue
-            canvas = backend.canvas(request.image.width, request.image.height)
-            out.keep(
-                Generation(
-                    request.id,
-                    request,
-                    completion,
-                    canvas.frame,
-                    canvas.decimals,
-                    generator,
-                    backend.revision,
-                    self.settings.licence,
-                )
+        out.keep(
+            Generation(
+                request.id,
+                request,
+                answer.completion,
+                answer.frame,
+                answer.decimals,
+                _public_name(self.settings.model),
+                answer.revision,
+                self.settings.licence,
             )
+        )
 
     def _load(self, step: Step) -> Backend:
         """The backend, once a process."""
@@ -278,27 +143,6 @@ class GenerateStage(Stage):
                 settings=step.resolve_all(self.settings.backend_settings),
             )
         return self._backend
-
-
-def _requests_per_image(settings: GenerateSettings) -> tuple[_Asked, ...]:
-    """What is asked about every image, in order."""
-    free = [_Asked("", "agnostic", draw) for draw in range(settings.modes.agnostic)]
-    draws = range(settings.modes.specific)
-    return (*free, *(_Asked(task, "specific", draw) for task in settings.tasks for draw in draws))
-
-
-def _plan_file(image: int) -> str:
-    return f"plan/{image // _PLAN_ROWS:05d}.jsonl"
-
-
-def _planned(step: Step, first: int, last: int) -> list[_Image]:
-    """Images `first` to `last` (not included) of the plan."""
-    images: list[_Image] = []
-    start = first // _PLAN_ROWS * _PLAN_ROWS
-    for image in range(start, last, _PLAN_ROWS):
-        file = step.resolve(f"@{step.name}/{_plan_file(image)}")
-        images += [_PLANNED.decode(line) for line in file.read_bytes().splitlines()]
-    return images[first - start : last - start]
 
 
 def _public_name(model: str) -> str:

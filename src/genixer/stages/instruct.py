@@ -10,6 +10,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import BeforeValidator, Field, field_validator
 
 from genixer.data import (
+    ImageRef,
     Message,
     Mode,
     Sample,
@@ -101,7 +102,8 @@ class _Refused(NamedTuple):
 class InstructStage(Stage):
     """Training rows (`SftRow`) of samples; work items are samples times purposes.
 
-    Rejects with the reason of `CannotEncodeError`, and `helper_task` (no generator or judge is
+    Rejects with the reason of `CannotEncodeError` (`no_image`: a generator or judge is taught about
+    an image), and `helper_task` (no generator or judge is
     taught it), `not_pairs` (turns that do not alternate), `wrong_task` (for a judge, what has not
     the pairs and places of its task) and `no_wrong_twin` (a judge would only ever see it right).
     Words, mode and mistakes depend on the run's seed and the sample alone, and a judge's mistakes
@@ -155,11 +157,8 @@ class InstructStage(Stage):
     def _write(
         self, step: Step, sample: Sample, purpose: Purpose, near: _Neighbours, out: RowWriter
     ) -> None:
-        canvas = Canvas(
-            self.settings.frame, self.settings.decimals, sample.image.width, sample.image.height
-        )
         try:
-            row = self._row(step, sample, purpose, canvas, near)
+            row = self._row(step, sample, purpose, near)
         except CannotEncodeError as error:
             row = _Refused(error.reason)
         if isinstance(row, _Refused):
@@ -168,22 +167,21 @@ class InstructStage(Stage):
             out.keep(row)
 
     def _row(
-        self, step: Step, sample: Sample, purpose: Purpose, canvas: Canvas, near: _Neighbours
+        self, step: Step, sample: Sample, purpose: Purpose, near: _Neighbours
     ) -> SftRow | _Refused:
         if purpose != "student" and "helper" in TASKS[sample.task].capability:
             return _Refused("helper_task")
         if not are_pairs(sample.turns):
             return _Refused("not_pairs")
         mode = ""
-        if purpose == "generator":
-            mode, said = self._generator(step, sample, canvas)
-        elif purpose == "student":
-            line = self.settings.short_answer_line if sample.task in SHORT_ANSWER_TASKS else ""
-            said = messages(sample.turns, canvas, line)
+        if purpose == "student":
+            said = self._student(sample)
+        elif purpose == "generator":
+            mode, said = self._generator(step, sample, self._canvas(sample.picture))
         else:
             if not is_judgeable(sample):
                 return _Refused("wrong_task")
-            judged = self._judge(step, sample, canvas, near)
+            judged = self._judge(step, sample, self._canvas(sample.picture), near)
             if judged is None:
                 return _Refused("no_wrong_twin")
             said = judged
@@ -195,11 +193,20 @@ class InstructStage(Stage):
             sample.image,
             said,
             mode,
-            canvas.frame,
-            canvas.decimals,
+            self.settings.frame,
+            self.settings.decimals,
             sample.origin.source,
             sample.origin.question_type,
         )
+
+    def _canvas(self, image: ImageRef) -> Canvas:
+        return Canvas(self.settings.frame, self.settings.decimals, image.width, image.height)
+
+    def _student(self, sample: Sample) -> tuple[Message, ...]:
+        if sample.image is None:
+            return messages(sample.turns, None)
+        line = self.settings.short_answer_line if sample.task in SHORT_ANSWER_TASKS else ""
+        return messages(sample.turns, self._canvas(sample.image), line)
 
     def _generator(
         self, step: Step, sample: Sample, canvas: Canvas
@@ -231,7 +238,7 @@ class InstructStage(Stage):
 
 def _by_image(step: Step) -> Iterator[tuple[int, bytes]]:
     for sample in step.rows(Sample):
-        yield key_of(sample.image.sha256), encode_row(sample)
+        yield key_of(sample.image_sha256), encode_row(sample)
 
 
 def _kind(sample: Sample) -> int:
@@ -282,7 +289,7 @@ class _Neighbours:
         return self._step.resolve(f"@{self._step.name}/{name}")
 
     def of(self, sample: Sample) -> list[Sample]:
-        kind, image = _kind(sample), sample.image.sha256
+        kind, image = _kind(sample), sample.image_sha256
         if kind not in self._kinds:
             self._kinds[kind] = _samples(self._by_kind.get(kind, NEIGHBOURS))
         if self._image[0] != image:

@@ -164,7 +164,7 @@ def _hash(part: _Part, first: int, count: int, grams: NGrams, out: RowWriter) ->
         if isinstance(row, Quarantined):
             out.quarantine(row.where, row.reason, row.detail, raw_bytes(row.raw))
             continue
-        image = row if isinstance(row, ImageRef) else row.image
+        image = row if isinstance(row, ImageRef) else row.picture
         try:
             if image.sha256 not in looks:
                 looks[image.sha256] = picture_hash_of_file(part.images, image.path)

@@ -23,7 +23,7 @@ class _Truths:
         """Verdict on `sample`; `unknown` for a picture that is not of this world."""
         if self._scenes is None:
             self._scenes = {scene.image: scene for scene in step.rows(Scene, role="world")}
-        scene = self._scenes.get(sample.image.path)
+        scene = self._scenes.get(sample.image.path) if sample.image else None
         return check(sample, scene) if scene else Truth("unknown", detail="not of this world")
 
 

@@ -109,7 +109,7 @@ class TrainStage(TrainingStage):
         found: dict[ImageRef, list[Region]] = {}
         if "regions" in step.inputs:
             for sample in step.rows(Sample, role="regions"):
-                if sample.task == "dense_caption":
+                if sample.task == "dense_caption" and sample.image is not None:
                     found.setdefault(sample.image, []).extend(regions_of(sample))
         return found
 

@@ -93,7 +93,7 @@ class TrainClipStage(Stage):
                 out.reject(sample.id, reason, sample)
                 continue
             boxes = tuple(region.box for region in regions)
-            out.keep(NamedRegions(sample.id, sample.image, boxes, names))
+            out.keep(NamedRegions(sample.id, sample.picture, boxes, names))
 
     def finish(self, step: Step, out: FileWriter, rows: StepOutput) -> None:
         """Train on the kept regions, examine on the held-out ones, write the model."""

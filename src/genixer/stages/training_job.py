@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from genixer.stages.base import FileWriter, Step, StepOutput
 from genixer.training.schedule import Schedule
 
 __all__ = ["Job", "Note", "Tracker", "carry_out", "count_row", "schedule_of"]
+
+log = logging.getLogger(__name__)
 
 Note = Callable[[dict[str, Any]], None]
 Tracker = Literal["jsonl", "tensorboard", "wandb", "trackio"]
@@ -64,6 +67,7 @@ def carry_out(
     """
     from genixer.training.launch import launch
     from genixer.training.log import timeless
+    from genixer.training.outside import Outside
     from genixer.training.trackers import Trackers
 
     step, settings = job.step, job.settings
@@ -75,9 +79,12 @@ def carry_out(
             trackers.tell(line)
 
         if settings.processes == 1:
+            if Outside.here() is not None:
+                log.warning("%s: processes: 1, so the other processes do nothing", step.name)
             summary = here(job, note)
         else:
-            summary = launch(elsewhere, job, settings.processes, step.threads, note)
+            processes, threads = settings.processes, step.threads
+            summary = launch(elsewhere, job, processes, threads, note, step.run)
     out.adopt(job.folder)
     out.file("log.jsonl", b"".join(encode_row(timeless(line)) + b"\n" for line in lines))
     out.file("seen.json", encode_row(summary))

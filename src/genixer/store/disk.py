@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,11 +14,24 @@ import xxhash
 
 from genixer.errors import StoreError
 
-__all__ = ["FULL_DISK", "digest_file", "full_disk", "link", "move", "sync_folder", "write_atomic"]
+__all__ = [
+    "FULL_DISK",
+    "digest_file",
+    "free_name",
+    "full_disk",
+    "link",
+    "make_folder",
+    "move",
+    "sync_files",
+    "sync_folder",
+    "write_atomic",
+]
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Ways the system says that there is no room: full, over quota, over the size limit of a file."""
 _CHUNK = 1 << 20
+_SYNCERS = 8
+"""Threads that wait for the disk together: it makes many files last in one turn."""
 
 
 @contextmanager
@@ -47,7 +61,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     """Put `data` at `path`: temporary name, synced, renamed, folder synced."""
     temporary = path.with_name(f".{path.name}.tmp")
     with full_disk(path, len(data)):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
@@ -56,13 +70,42 @@ def write_atomic(path: Path, data: bytes) -> None:
         sync_folder(path.parent)
 
 
+def make_folder(folder: Path) -> None:
+    """Make `folder` and those above it, so that they survive a power cut; it may exist."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
+
+
 def sync_folder(folder: Path) -> None:
-    """Make renames inside `folder` survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
+    """Make new names, renames and removals inside `folder` survive a power cut."""
+    _sync(folder)
+
+
+def sync_files(paths: Iterable[Path]) -> None:
+    """Make the content of files survive a power cut."""
+    with ThreadPoolExecutor(_SYNCERS) as pool:
+        for _ in pool.map(_sync, paths):
+            pass
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def free_name(path: Path) -> Path:
+    """First of `x.corrupt`, `x.2.corrupt` ... that is not taken: where a damaged `x` is kept."""
+    target, number = path.with_name(f"{path.name}.corrupt"), 1
+    while target.exists():
+        number += 1
+        target = path.with_name(f"{path.name}.{number}.corrupt")
+    return target
 
 
 def move(source: Path, target: Path) -> None:

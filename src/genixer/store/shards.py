@@ -17,9 +17,11 @@ import xxhash
 
 from genixer.data import SCHEMA, Quarantined, Rejected, encode_row
 from genixer.errors import StoreError
-from genixer.store.disk import digest_file, full_disk, move, sync_folder
+from genixer.store.disk import digest_file, full_disk, make_folder, move, sync_files, sync_folder
+from genixer.store.fence import Fence, commit_fenced, stage_of
 from genixer.store.layout import StepFolder
 from genixer.store.manifest import Counts, FileEntry, Receipt, RowsEntry, read_receipt, write_stored
+from genixer.store.workspaces import take_workspace
 
 __all__ = ["UnitWriter", "raw_bytes", "raw_text"]
 
@@ -116,11 +118,25 @@ class UnitWriter:
     A context manager: leaving it without `commit` leaves nothing behind.
     """
 
-    def __init__(self, folder: StepFolder, unit: str, basis: str, label: str = "") -> None:
-        """Start `unit` in `folder`; `label` names stage and step in error messages."""
+    def __init__(
+        self,
+        folder: StepFolder,
+        unit: str,
+        basis: str,
+        label: str = "",
+        *,
+        deaths: int = 0,
+        fence: Fence | None = None,
+    ) -> None:
+        """Start `unit` in `folder`; `label` names stage and step in error messages.
+
+        With a `fence`, what is committed counts only while that lease lasts.
+        """
+        self.deaths = deaths
         self._folder, self._unit, self._basis = folder, unit, basis
         self._label = label or folder.name
-        self._home = folder.scratch / unit
+        self._fence = fence
+        self._home = stage_of(folder, unit, fence) if fence else folder.scratch / unit
         self._new_files = self._home / "files"
         self._rows = {
             kind: _RowsFile(self._home / folder.output(kind, unit).name)
@@ -134,8 +150,11 @@ class UnitWriter:
 
     def __enter__(self) -> UnitWriter:
         """Make an empty scratch folder, clearing what a crash may have left there."""
+        if self._fence:
+            self._fence.check()
         shutil.rmtree(self._home, ignore_errors=True)
         with full_disk(self._home, 0):
+            make_folder(self._folder.receipts)
             self._home.mkdir(parents=True)
         return self
 
@@ -195,11 +214,14 @@ class UnitWriter:
     def workspace(self) -> Path:
         """Folder that outlives a crash, until this unit of work is done on the same basis."""
         folder = self._folder.work / f"{self._unit}-{self._basis}"
-        for other in self._folder.work.glob(f"{self._unit}-*"):
-            if other != folder:
-                shutil.rmtree(other, ignore_errors=True)
+        if self._fence:
+            folder = take_workspace(folder, self._fence)
+        else:
+            for other in self._folder.work.glob(f"{self._unit}-*"):
+                if other != folder:
+                    shutil.rmtree(other, ignore_errors=True)
         with full_disk(folder, 0):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
         return folder
 
     def commit(
@@ -230,7 +252,10 @@ class UnitWriter:
             total,
             one_to_one,
         )
-        self._publish(receipt)
+        if self._fence:
+            commit_fenced(self._folder, receipt, self._fence)
+        else:
+            self._publish(receipt)
         for done in self._folder.work.glob(f"{self._unit}-*"):
             shutil.rmtree(done, ignore_errors=True)
         return receipt
@@ -238,31 +263,36 @@ class UnitWriter:
     def _publish(self, receipt: Receipt) -> None:
         """Move everything into place, then sync it, then write the receipt that makes it count.
 
-        Rows were synced when they were closed. Files are not synced one by one, which would cost a
-        disk turn for every picture: one that a power cut takes shows by its size, and its unit is
-        done again.
+        Rows were synced when they were closed; files are synced here, many in one turn of the disk.
         """
+        files = [(self._new_files / path, self._folder.files / path) for path in receipt.files]
+        with full_disk(self._new_files, sum(entry.bytes for entry in receipt.files.values())):
+            sync_files(source for source, _ in files)
         self._retract(receipt)
         moves = [(self._home / name, self._folder.root / name) for name in receipt.outputs]
-        moves += [(self._new_files / path, self._folder.files / path) for path in receipt.files]
         made = set[Path]()
-        for source, target in moves:
+        for source, target in [*moves, *files]:
             with full_disk(target, source.stat().st_size):
                 if target.parent not in made:
-                    target.parent.mkdir(parents=True, exist_ok=True)
+                    make_folder(target.parent)
                     made.add(target.parent)
                 source.replace(target)
-        if moves:
-            sync_folder(self._folder.root)
+        root = self._folder.root
+        # Another worker may have made a folder a moment ago, and not have synced its name yet.
+        for folder in {root}.union(made, *(set(one.parents) - {*root.parents} for one in made)):
+            sync_folder(folder)
         write_stored(self._folder.receipt(self._unit), receipt)
 
     def _retract(self, receipt: Receipt) -> None:
         """Take back an earlier commit of this unit, receipt first: nothing half done looks done."""
         old = read_receipt(self._folder, self._unit)
-        self._folder.receipt(self._unit).unlink(missing_ok=True)
-        for path in old.files if old else ():
-            if path not in receipt.files:
-                (self._folder.files / path).unlink(missing_ok=True)
+        path = self._folder.receipt(self._unit)
+        if path.exists():
+            path.unlink()
+            sync_folder(path.parent)
+        for name in old.files if old else ():
+            if name not in receipt.files:
+                (self._folder.files / name).unlink(missing_ok=True)
         for rows in self._rows.values():
             if rows.path.name not in receipt.outputs:
                 (self._folder.root / rows.path.name).unlink(missing_ok=True)

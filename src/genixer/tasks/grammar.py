@@ -39,11 +39,13 @@ __all__ = [
     "put_together",
     "read_turn",
     "read_turns",
+    "read_words",
     "snap",
     "snap_point",
     "write_box",
     "write_point",
     "write_turn",
+    "write_words",
 ]
 
 Place: TypeAlias = "tuple[Box, ...] | Point"
@@ -111,6 +113,32 @@ def write_turn(turn: Turn, canvas: Canvas) -> str:
     if reason:
         raise CannotEncodeError(reason, text)
     return text
+
+
+def write_words(turn: Turn) -> str:
+    r"""Words of a `turn` that no image belongs to: without coordinates, brackets are words, too.
+
+    Raises `CannotEncodeError` for what no turn may hold.
+
+    >>> write_words(Turn("user", r"Is [0.1,0.2] a list, \<box> a mark?"))
+    'Is [0.1,0.2] a list, <box> a mark?'
+    """
+    text = literal(turn.text)
+    reason = _unfit(text)
+    if reason:
+        raise CannotEncodeError(reason, text)
+    return text
+
+
+def read_words(role: Role, text: str) -> Turn:
+    """Turn that `text` spells where there is no image; the inverse of `write_words`.
+
+    Raises `UnreadableError`.
+    """
+    reason = _unfit(text)
+    if reason:
+        raise UnreadableError(reason, text)
+    return Turn(role, escape_marks(text))
 
 
 def _unfit(text: str) -> str:

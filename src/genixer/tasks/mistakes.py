@@ -116,7 +116,7 @@ def is_plain(text: str) -> bool:
 def said_in(pool: Sequence[Sample], sample: Sample) -> list[Said]:
     """What pairs without places say in the pool's samples of the same task and question type."""
     return [
-        Said(question.text, answer.text, other.image.sha256 == sample.image.sha256)
+        Said(question.text, answer.text, other.image_sha256 == sample.image_sha256)
         for other in pool
         if other.task == sample.task and other.origin.question_type == sample.origin.question_type
         for question, answer in zip(other.turns[::2], other.turns[1::2], strict=True)

@@ -65,7 +65,7 @@ def _other_words(sample: Sample, pool: Sequence[Sample], rng: random.Random) -> 
     true = _place(question)
     right, wrong = {answer.text.lower()}, set()
     for other in pool:
-        if other.task != sample.task or other.image.sha256 != sample.image.sha256:
+        if other.task != sample.task or other.image_sha256 != sample.image_sha256:
             continue
         asked, said = other.turns
         if place_count(said) or not place_count(asked):

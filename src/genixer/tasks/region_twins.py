@@ -83,7 +83,7 @@ def _named_boxes(sample: Sample, pool: Sequence[Sample]) -> list[tuple[str, Box]
     """(name, box) of this image's regions in the pool; no name where only the box is known."""
     found: list[tuple[str, Box]] = []
     for other in pool:
-        if other.image.sha256 != sample.image.sha256:
+        if other.image_sha256 != sample.image_sha256:
             continue
         question, answer = other.turns[:2]
         if other.task == "rec":

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from genixer.data import Box, Message, Turn
 from genixer.tasks.base import Canvas, ParseError
-from genixer.tasks.grammar import UnreadableError, read_turn, write_turn
+from genixer.tasks.grammar import UnreadableError, read_turn, write_turn, write_words
 
 __all__ = ["SHORT_ANSWER_TASKS", "answer_text", "messages", "question_text", "read_answer"]
 
@@ -14,10 +14,11 @@ SHORT_ANSWER_TASKS = ("common_vqa", "adv_vqa")
 """Tasks whose question may be followed by a line that asks for a short answer."""
 
 
-def messages(turns: Sequence[Turn], canvas: Canvas, line: str = "") -> tuple[Message, ...]:
+def messages(turns: Sequence[Turn], canvas: Canvas | None, line: str = "") -> tuple[Message, ...]:
     """Every turn as finished text; `line` is added to each question on a line of its own.
 
-    Raises `CannotEncodeError` for text that cannot be carried.
+    Without a `canvas` they are words that no image belongs to. Raises `CannotEncodeError` for text
+    that cannot be carried.
 
     >>> turns = Turn("user", "Where is it?"), Turn("assistant", "<box>", (Box(0.0, 0.0, 0.5, 1.0),))
     >>> messages(turns, Canvas("unit", 1))[1].text
@@ -79,6 +80,6 @@ def _read_box(text: str, canvas: Canvas) -> Box | ParseError:
     return turn.boxes[0] if turn.text == "<box>" else ParseError("extra_text", text)
 
 
-def _asked(turn: Turn, canvas: Canvas, line: str) -> str:
-    text = write_turn(turn, canvas)
+def _asked(turn: Turn, canvas: Canvas | None, line: str) -> str:
+    text = write_words(turn) if canvas is None else write_turn(turn, canvas)
     return f"{text}\n{line}" if line else text

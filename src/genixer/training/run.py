@@ -64,7 +64,7 @@ def train(
         history.go_on(saved.state["history"])
         done = saved.step
     cut = partial(gradients.cut, made=schedule.loaders > 0)
-    works = ahead(order.batches(done), cut, schedule.loaders, depth=2)
+    works = ahead(order.batches(done), cut, schedule.loaders)
     with lesson.ready(), gradients, closing(works):
         for step, work in enumerate(works, start=done + 1):
             found = gradients.compute(work, step)
