@@ -177,10 +177,10 @@ class VlmLesson:
             logits.float().view(-1, logits.shape[-1]), targets[where], reduction="none"
         )
         total = (losses * chosen).sum()
-        if not batch.image_of:
-            # Where weights are sharded, every process must have gradients of the same ones.
-            sight = (p for name in ("tower", "projector") for p in self.parts()[name].parameters())
-            total = total + sum(0.0 * p.sum() for p in sight if p.requires_grad)
+        # Where weights are sharded, every process must have gradients of the same ones, whether its
+        # rows have images or not; and towers have weights that no image reaches.
+        sight = (p for name in ("tower", "projector") for p in self.parts()[name].parameters())
+        total = total + sum(0.0 * p.sum() for p in sight if p.requires_grad)
         return total, chosen.sum()
 
     def ready(self) -> AbstractContextManager[None]:
