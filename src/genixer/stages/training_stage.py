@@ -54,7 +54,10 @@ class TrainingSettings(Schedule, StageSettings):
     steps_when_limited: int = Field(3, ge=1)
     """Optimiser steps of a run with `--limit`: enough to see that it works."""
     processes: int = Field(1, ge=1)
-    """Processes on this machine that train together, on a GPU each where there are any."""
+    """Processes that train together, on a GPU each where there are any.
+
+    All are on this machine, unless a launcher such as `torchrun` started as many.
+    """
     parallel: Parallel = "ddp"
     """`ddp`: each process holds all weights. The others cut weights and optimiser among them.
 
