@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import random
 import sys
 from collections.abc import Callable
@@ -49,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def toys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Toy stages, found through entry points the way another package's would be."""
     monkeypatch.syspath_prepend(str(PLUGINS))
-    monkeypatch.setenv("PYTHONPATH", str(PLUGINS))
+    monkeypatch.setenv("PYTHONPATH", str(PLUGINS), prepend=os.pathsep)
     monkeypatch.setattr(STAGES, "_all", None)
 
 

@@ -27,6 +27,7 @@ VERBS = (
     "mix",
     "train",
     "verify",
+    "parity",
     "export",
     "import",
     "doctor",
@@ -306,8 +307,31 @@ def test_no_look_at_things_imports_a_model_library(words: str, tmp_path: Path) -
         "from genixer import cli\n"
         "try: cli.main()\n"
         "except SystemExit as end: assert not end.code, end.code\n"
-        "assert not {'torch', 'transformers', 'tokenizers', 'safetensors'} & set(sys.modules)\n"
+        "heavy = {'torch', 'transformers', 'tokenizers', 'safetensors', 'ray'}\n"
+        "assert not heavy & set(sys.modules)\n"
     )
     subprocess.run(
         [sys.executable, "-c", code, *words.split()], check=True, cwd=tmp_path, capture_output=True
     )
+
+
+def test_parity_prints_its_figures_and_ends_with_9_below_the_bar(
+    genixer_cli: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    Path("pool").mkdir()
+    Image.new("RGB", (40, 30)).save("pool/0.png")
+    for name, malformed in (("here", 0.0), ("there", 1.0)):
+        own = {"backend": "scripted", "backend_settings": {"malformed": malformed}}
+        step = {"stage": "generate", "with": {"images": "pool", "temperature": 0, **own}}
+        Path("run.yaml").write_text(json.dumps({"name": name, "steps": {"generate": step}}))
+        assert genixer_cli("run", "run.yaml", "--out", name)[0] == 0
+    code, out, _ = genixer_cli("parity", "here", "here", "--out", "parity.json")
+    assert code == 0
+    assert out.startswith("same greedy text: 100.0% of 7 requests\n")
+    code, out, err = genixer_cli("parity", "here", "there", "--json", "--requests", 5)
+    assert code == 9
+    assert json.loads(out)["requests"] == 5
+    assert "genixer: the two backends do not say the same:\n  same greedy text: 0.0%" in err

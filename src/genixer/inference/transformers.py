@@ -15,6 +15,7 @@ from torch import Tensor
 
 from genixer.data import Completion, Message, Request, Sampling
 from genixer.errors import BackendError, ConfigError
+from genixer.inference.ahead import Ahead
 from genixer.inference.base import BackendSettings, Choice
 from genixer.inference.computing import computing
 from genixer.inference.sampling import Luck, pick
@@ -94,12 +95,17 @@ class TransformersBackend:
 
     def _take(self, loaded: LoadedModel, threads: int) -> None:
         self.loaded, self.threads, self.revision = loaded, threads, loaded.revision
+        self._ahead = Ahead(self._read)
         text: Any = loaded.model.config.text_config
         self.most_tokens: int = text.max_position_embeddings
 
     def canvas(self, width: int, height: int) -> Canvas:
         """Frame and decimals of the model's preset."""
         return self.loaded.canvas(width, height)
+
+    def expect(self, requests: Sequence[Request], images: Path) -> None:
+        """Open their images while it computes."""
+        self._ahead.expect((images, request.image.path) for request in requests)
 
     def generate(self, requests: Sequence[Request], images: Path) -> list[Completion]:
         """One completion a request, in order."""
@@ -156,10 +162,15 @@ class TransformersBackend:
     def _look(self, images: Path, path: str, pixels: list[Tensor]) -> int | None:
         """Place of the image in `pixels`, where it is put; None if it cannot be read."""
         try:
-            pixels.append(self.loaded.read_pixels(images, [path]))
+            pixels.append(self._ahead.get((images, path)))
         except ImageError:
             return None
         return len(pixels) - 1
+
+    def _read(self, image: tuple[Path, str]) -> Tensor:
+        """Pixels [1, 3, S, S] of the image at a path below a root; raises `ImageError`."""
+        root, path = image
+        return self.loaded.read_pixels(root, [path])
 
     def _write(self, asked: _Answerable, samplings: Sequence[Sampling]) -> list[_Written]:
         """What the model writes after each prompt."""
