@@ -15,11 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-<<<<<<< HEAD
-from genixer.config import RayConfig, RunConfig, StepConfig
-=======
-from genixer.config import Costs, RunConfig, StepConfig
->>>>>>> f01d0fae4ce7c4c79e0ea3082a61d5a9261b9757
+from genixer.config import Costs, RayConfig, RunConfig, StepConfig
 from genixer.filters import FILTERS
 from genixer.inference import BACKENDS
 from genixer.registry import Registry
@@ -43,13 +39,10 @@ def reference() -> str:
         HEAD,
         "## A run",
         _table(RunConfig),
-<<<<<<< HEAD
-        "Its `ray`:",
+        "### ray",
         _table(RayConfig),
-=======
         "### costs",
         _table(Costs),
->>>>>>> f01d0fae4ce7c4c79e0ea3082a61d5a9261b9757
         "## A step",
         _table(StepConfig),
     ]

@@ -14,7 +14,8 @@ from genixer.pipeline.run import run
 from genixer.pipeline.verify import verify
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-SLOW = {"stage": "toy_numbers", "with": {"count": 80, "sleep_ms": 40, "pictures": True}}
+SLOW = {"stage": "toy_numbers", "with": {"count": 80, "sleep_ms": 200, "pictures": True}}
+"""Units of nearly a second: what is killed is in the middle of one."""
 PLUGINS = Path(__file__).parent.parent / "plugins"
 
 

@@ -86,7 +86,8 @@ class LeasePool:
         key = _key(task)
         del self._running[key]
         if not isinstance(outcome, Receipt) and not self._release(task):
-            log.info("%s: was taken over by another process", task)
+            # Its receipt comes with the next look, written here just before, or by another.
+            log.info("%s: is done, or was taken over by another process", task)
             return
         yield self._open.pop(key), outcome
 

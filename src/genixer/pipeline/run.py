@@ -160,7 +160,6 @@ def execute(
             return _execute_and_repair(plan, place, meter, budget)
 
 
-<<<<<<< HEAD
 def _tidy(plan: Plan, shared: bool) -> None:
     """Remove what earlier processes left unfinished, but for what others are at."""
     if shared:
@@ -174,12 +173,9 @@ def _tidy(plan: Plan, shared: bool) -> None:
             shutil.rmtree(step.folder.work, ignore_errors=True)
 
 
-def _execute_and_repair(plan: Plan, place: Workplace, progress: Progress) -> RunResult:
-=======
 def _execute_and_repair(
     plan: Plan, place: Workplace, progress: Progress, budget: Budget
 ) -> RunResult:
->>>>>>> f01d0fae4ce7c4c79e0ea3082a61d5a9261b9757
     """Run; a corrupt shard that turns up is moved aside and made again."""
     worked: dict[str, None] = {}
     repairs = 0
