@@ -12,6 +12,7 @@ import pytest
 
 from genixer.pipeline.run import run
 from genixer.pipeline.verify import verify
+from tests.faults.soak import SMALL
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 SLOW = {"stage": "toy_numbers", "with": {"count": 80, "sleep_ms": 200, "pictures": True}}
@@ -75,17 +76,14 @@ def finish(bench: Any, process: "subprocess.Popen[str]", folder: Path) -> str:
     return str(errors)
 
 
-def test_three_executors_give_the_same_bytes(
-    bench: Any, config: Path, expected: dict[str, bytes], tmp_path: Path
-) -> None:
-    """One process, two shells that share by leases, three raylets."""
-    shells = [
-        bench.start("run", config, "--out", tmp_path / "leases", "--executor", "leases")
-        for _ in range(2)
-    ]
-    for shell in shells:
+def test_three_executors_give_the_same_bytes(cluster: Any, bench: Any, tmp_path: Path) -> None:
+    """One process, two shells that share by leases, three raylets; all stages of the loop."""
+    expected = bench.data_of(run("smoke", SMALL, out=tmp_path / "one_go", workers=0).folder)
+    leases = ("run", "smoke", *SMALL, "--out", tmp_path / "leases", "--executor", "leases")
+    for shell in [bench.start(*leases, "--workers", 1) for _ in range(2)]:
         finish(bench, shell, tmp_path / "leases")
-    finish(bench, bench.start(*words(config, tmp_path / "ray")), tmp_path / "ray")
+    over_ray = ("run", "smoke", *SMALL, "--out", tmp_path / "ray", "--executor", "ray")
+    finish(bench, bench.start(*over_ray, "--workers", 3), tmp_path / "ray")
     assert bench.data_of(tmp_path / "leases") == expected
     assert bench.data_of(tmp_path / "ray") == expected
 
