@@ -79,6 +79,11 @@ class Served:
         self._process.wait()
 
 
+def says_something(status: int, content: bytes) -> bool:
+    """Whether that is an answer: random weights may well say nothing, which is asked again."""
+    return status == 200 and bool(json.loads(content)["choices"][0]["message"].get("content"))
+
+
 class Relay:
     """Passes requests on, and counts per row what was asked and what was answered."""
 
@@ -122,7 +127,7 @@ class Relay:
                 self.end_headers()
                 self.wfile.write(content)
                 with lock:
-                    outer.answered[row] += bool(row) and reply.status == 200
+                    outer.answered[row] += bool(row) and says_something(reply.status, content)
 
             def log_message(self, *_: object) -> None:
                 pass

@@ -144,7 +144,7 @@ def theirs(url: str, requests: int, place: Path, checkpoints: bool) -> float:
             str(place / "out"), output_filename="${rank}_${chunk_index}.jsonl", compression=None
         ),
         checkpoints_local_dir=str(place / "checkpoints") if checkpoints else None,
-        records_per_chunk=512,
+        records_per_chunk=requests // 4,
     )
     documents = [Document(text=f"Ask {number}.", id=str(number)) for number in range(requests)]
     executor = LocalPipelineExecutor(
@@ -186,7 +186,7 @@ def peer_python(given: str, place: Path) -> str:
     print("making an environment with datatrove in it")
     venv.create(place, with_pip=True)
     python = str(place / "bin" / "python")
-    wanted = ["datatrove", "orjson", "aiosqlite"]
+    wanted = ["datatrove", "orjson", "aiosqlite", "xxhash", "httpx", "aiofiles"]
     subprocess.run([python, "-m", "pip", "install", "-q", *wanted], check=True)
     return python
 

@@ -247,7 +247,7 @@ class Request(Record, frozen=True):
     mode: str = ""
     draw: int = 0
     kind: str = ""
-    schema: dict[str, Any] = {}
+    schema: dict[str, Any] = msgspec.field(default_factory=dict)
 
     @classmethod
     def of(

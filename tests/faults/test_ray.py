@@ -128,6 +128,7 @@ def test_a_lost_node_gives_its_units_back(
         status = Path(f"/proc/{actors()[0]}/stat").read_text().rpartition(")")[2].split()
         os.kill(int(status[1]), signal.SIGKILL)  # the raylet is the parent of its workers
         errors = finish(bench, driver, tmp_path / "run")
-    assert "given back because its node is gone" in errors
+    # Its workers outlive a raylet by a moment, in which they may commit.
+    assert "given back because its node is gone" in errors or "is done, or was taken over" in errors
     assert "its worker died" not in errors
     assert bench.data_of(tmp_path / "run") == expected

@@ -169,11 +169,11 @@ def test_as_judge_it_scores_what_its_probabilities_say(pool: Path, model: Loaded
     settings = JudgeSettings(**given, backend_settings={"preset": model.preset.name})
     judge = JudgeFilter(settings)
     verdicts = judge.judge(samples, pool)
-    assert [verdict.keep for verdict in verdicts] == [True, True, False]
-    assert verdicts[2].reason == "judge_failed"
-    requests = [request for one in samples[:2] for request in judge._requests(one)]
+    assert [verdict.keep for verdict in verdicts[:2]] == [True, True]
+    assert verdicts[2].reason != "judge_failed"
+    requests = [request for one in samples for request in judge._requests(one)]
     choices = VlmBackend.of(model).choose(requests, ["Yes", "No"], pool)
-    assert [verdict.score for verdict in verdicts[:2]] == [
+    assert [verdict.score for verdict in verdicts] == [
         pytest.approx(yes_share(*choice.logprobs), abs=1e-5) for choice in choices
     ]
 
