@@ -24,6 +24,7 @@ from genixer.data import Message
 from genixer.errors import ConfigError
 from genixer.models.box_text import read_boxes, write_boxes
 from genixer.models.chat import Chat
+from genixer.models.published_names import publish_names
 from genixer.models.vlm_parts import load_model, load_processor, weights_digest
 from genixer.models.vlm_preset import PRESET_FILE, VlmPreset, preset_for
 
@@ -175,6 +176,8 @@ class LoadedVlm:
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.model.save_pretrained(folder)
+        if self.model.config.model_type == "llava":
+            publish_names(folder)
         for path in sorted(self.folder.iterdir()):
             weights = path.suffix == ".safetensors" or path.name.endswith(".index.json")
             if (
