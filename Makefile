@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo study base test check static format lint types layers security fast all-tests loaders bench clean docs pictures
+.PHONY: help demo study base test check static format lint types layers security fast all-tests soak loaders bench clean docs pictures
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP_FLAGS ?=
@@ -62,6 +62,11 @@ all-tests: $(VENV)/.dev-installed
 	@command -v chromium chromium-browser google-chrome >/dev/null \
 		|| echo "No Chromium on this machine: the browser test does NOT run, everything else does."
 	@$(PYTEST) -m "not gpu" --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+KILLS ?= 200
+SOAK ?=
+soak: $(VENV)/.dev-installed  ## kill runs KILLS (200) times a stage and count rows; SOAK="--executor ray --seed 1" for more
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.soak --kills $(KILLS) $(SOAK)
 
 # Each trainer has demands of its own on datasets and transformers, so each has an environment of its own.
 LOADERS := trl axolotl llamafactory ms-swift

@@ -1,10 +1,12 @@
 """What `convert-weights` costs: a LLaVA in torch files to safetensors, and the usual way.
 
-Both run in a process of their own; memory is what the process itself holds (mapped files, which the
-system may drop, not counted). The usual way loads the checkpoint, renames, and saves it.
+Whole, and as a difference to another model. Each runs in a process of its own; memory is what the
+process itself holds (mapped files, which the system may drop, not counted). The usual way loads the
+checkpoint, renames, and saves it.
 
 Command:  python benchmarks/convert.py [--layers 6]
-Target:   at most 1.3 x the largest file, whatever the number of files.
+Target:   at most 1.3 x the largest file, whatever the number of files; of a difference, 1.3 x the
+          largest of both models together.
 """
 
 from __future__ import annotations
@@ -63,6 +65,14 @@ def ours(folder: Path, out: Path) -> None:
     convert_weights(folder, out, preset="tiny_llava", vision=folder / "clip")
 
 
+def delta(folder: Path, out: Path) -> None:
+    """`genixer convert-weights --delta-of`."""
+    from genixer.models.convert import convert_weights
+
+    base = folder.with_name(f"{folder.name}_base")
+    convert_weights(folder, out, preset="tiny_llava", vision=folder / "clip", delta_of=base)
+
+
 def usual(folder: Path, out: Path) -> None:
     """All files into memory, new names, one call of the library's writer."""
     import torch
@@ -90,6 +100,7 @@ def anonymous() -> int:
 
 def measure(way: Callable[[Path, Path], None], folder: Path, small: Path, out: Path) -> None:
     """Print peak memory (bytes above the loaded libraries) and CPU seconds of `way` as JSON."""
+    # Libraries and their tables are there before the measurement.
     way(small, out.with_name(f"{out.name}_small"))
     before, peak, done = anonymous(), 0, threading.Event()
 
@@ -112,27 +123,29 @@ def main() -> None:
     """Build, measure both ways, print a line each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--layers", type=int, default=6)
-    parser.add_argument("--way", choices=["ours", "usual"])
+    parser.add_argument("--way", choices=["ours", "delta", "usual"])
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
     if options.way:
-        way = {"ours": ours, "usual": usual}[options.way]
+        way = {"ours": ours, "delta": delta, "usual": usual}[options.way]
         root = options.folder
         measure(way, root / "large", root / "small", root / options.way)
         return
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        build(root / "large", options.layers)
-        build(root / "small", 1)
+        for name_of, layers in (("large", options.layers), ("small", 1)):
+            build(root / name_of, layers)
+            build(root / f"{name_of}_base", layers)
         files = [path.stat().st_size for path in (root / "large").glob("*.bin")]
         largest = max(files)
         print(f"{sum(files) / 1e6:.0f} MB in {len(files)} files, largest {largest / 1e6:.0f} MB")
-        for way in ("usual", "ours"):
+        for way in ("usual", "ours", "delta"):
             command = [sys.executable, __file__, "--way", way, "--folder", name]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             peak, seconds = json.loads(done.stdout.splitlines()[-1])
-            share = peak / largest
-            print(f"{way:5}: memory {share:.2f} x the largest file, {seconds:.2f} s of CPU")
+            share = peak / (2 * largest if way == "delta" else largest)
+            of = "the largest file of both" if way == "delta" else "the largest file"
+            print(f"{way:5}: memory {share:.2f} x {of}, {seconds:.2f} s of CPU")
 
 
 if __name__ == "__main__":

@@ -145,11 +145,12 @@ def ours(model: LoadedModel, by_image: Rows, folder: Path, order: str, threads: 
     """One epoch of this project's loop, about as many conversations a step."""
     talks = sum(map(len, by_image.values()))
     plan = Schedule(order=order, epochs=1, images_per_step=1, lr=1e-4, save_every=0)  # type: ignore[arg-type]
-    size = max(1, round(ALONE / (talks / order_of(by_image, plan, 1, model).steps)))
+    room = CountingLesson(model, plan, folder).room()
+    size = max(1, round(ALONE / (talks / order_of(by_image, plan, 1, room).steps)))
     schedule = plan.model_copy(update={"images_per_step": size})
     lesson = CountingLesson(model, schedule, folder)
     lesson.counter = Counter()
-    rows_in_order = order_of(by_image, schedule, 1, model)
+    rows_in_order = order_of(by_image, schedule, 1, room)
     train(lesson, rows_in_order, schedule, 1, lambda line: None, threads=threads)
     return lesson.counter
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import random
 import sys
 from collections.abc import Callable
@@ -29,8 +30,8 @@ from genixer.report.statistics import JudgeTally, precision_rows
 from genixer.stages import STAGES
 
 PLUGINS = Path(__file__).parent / "plugins"
-# Makers of small models, for tests in several folders.
-sys.path.append(str(Path(__file__).parent / "fixtures" / "models"))
+# Makers of small models, and a scripted server, for tests in several folders.
+sys.path += [str(Path(__file__).parent / "fixtures" / name) for name in ("models", "servers")]
 
 # A busy machine is slow to build hypothesis's tables of characters; the code is not to blame.
 settings.register_profile(
@@ -49,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def toys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Toy stages, found through entry points the way another package's would be."""
     monkeypatch.syspath_prepend(str(PLUGINS))
-    monkeypatch.setenv("PYTHONPATH", str(PLUGINS))
+    monkeypatch.setenv("PYTHONPATH", str(PLUGINS), prepend=os.pathsep)
     monkeypatch.setattr(STAGES, "_all", None)
 
 

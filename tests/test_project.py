@@ -67,7 +67,8 @@ def test_text_names_no_folder_of_somebodys_machine(path: Path) -> None:
 @pytest.mark.parametrize("module", ["genixer", "genixer.cli", "genixer.config", "genixer.data"])
 def test_import_loads_no_heavy_library(module: str) -> None:
     code = (
-        f"import sys, {module}; heavy = {{'torch', 'transformers', 'numpy', 'PIL', 'jinja2'}};"
+        f"import sys, {module};"
+        "heavy = {'torch', 'transformers', 'numpy', 'PIL', 'jinja2', 'ray'};"
         "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

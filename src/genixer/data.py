@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from genixer.errors import CannotEncodeError, DataError, FrameError
+from genixer.errors import CannotEncodeError, DataError
 from genixer.marks import count_marks, escape_marks, split_marks
 from genixer.paths import escapes
+from genixer.places import Box, Point, Record
 from genixer.rows import content_id, decode_row, encode_row, random_for
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Origin",
     "Point",
     "Quarantined",
+    "Record",
     "Rejected",
     "Request",
     "Role",
@@ -51,72 +53,6 @@ SCHEMA = 1
 
 Role = Literal["user", "assistant"]
 Mode = Literal["agnostic", "specific"]
-
-
-class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Base of all records: immutable, strict about unknown fields, no defaults in the JSON."""
-
-
-class Box(Record, frozen=True, array_like=True):
-    """Rectangle of the upright, un-padded image, in fractions of its width and height.
-
-    Corners are (x0, y0) and (x1, y1), each in [0, 1], x0 <= x1, y0 <= y1. Raises `FrameError` for
-    anything else, NaN included.
-
-    >>> Box(0.1, 0.2, 0.5, 0.6).area
-    0.16
-    >>> Box(0.1, 0.2, 120.0, 0.6)  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    ...
-    genixer.errors.FrameError: box (0.1, 0.2, 120.0, 0.6) is not inside [0, 1] ...; is it in pixels?
-    """
-
-    x0: float
-    y0: float
-    x1: float
-    y1: float
-
-    def __post_init__(self) -> None:
-        if not (0.0 <= self.x0 <= self.x1 <= 1.0 and 0.0 <= self.y0 <= self.y1 <= 1.0):
-            corners = (self.x0, self.y0, self.x1, self.y1)
-            raise FrameError(
-                f"box {corners} is not inside [0, 1] with x0 <= x1, y0 <= y1; is it in pixels?"
-            )
-
-    @property
-    def area(self) -> float:
-        """Share of the image that the box covers, in [0, 1]."""
-        return round((self.x1 - self.x0) * (self.y1 - self.y0), 12)
-
-    def iou(self, other: Box) -> float:
-        """Share of the union that two boxes have in common, in [0, 1]; 0 if either is empty.
-
-        >>> Box(0.0, 0.0, 0.5, 1.0).iou(Box(0.25, 0.0, 0.75, 1.0))
-        0.3333333333333333
-        """
-        width = min(self.x1, other.x1) - max(self.x0, other.x0)
-        height = min(self.y1, other.y1) - max(self.y0, other.y0)
-        if width <= 0 or height <= 0:
-            return 0.0
-        shared = width * height
-        mine = (self.x1 - self.x0) * (self.y1 - self.y0)
-        theirs = (other.x1 - other.x0) * (other.y1 - other.y0)
-        return shared / (mine + theirs - shared)
-
-
-class Point(Record, frozen=True, array_like=True):
-    """Place in the upright, un-padded image, x and y in [0, 1]; raises `FrameError` outside.
-
-    >>> Point(0.5, 0.25)
-    Point(x=0.5, y=0.25)
-    """
-
-    x: float
-    y: float
-
-    def __post_init__(self) -> None:
-        if not (0.0 <= self.x <= 1.0 and 0.0 <= self.y <= 1.0):
-            raise FrameError(f"point {(self.x, self.y)} is not inside [0, 1]; is it in pixels?")
 
 
 class ImageRef(Record, frozen=True):
@@ -196,7 +132,7 @@ class Origin(Record, frozen=True):
     mode: str = ""
     seed: int | None = None
     question_type: str = ""
-    scores: dict[str, float] = {}
+    scores: dict[str, float] = msgspec.field(default_factory=dict)
     reader: str = ""
 
 
@@ -293,7 +229,9 @@ class Sampling(Record, frozen=True):
 class Request(Record, frozen=True):
     """One thing asked of a generator about one image.
 
-    `id` = hash of image content, task, mode and draw.
+    `id` = hash of image content, task, mode and draw, and of the `kind` of question where one is
+    asked for. `schema` is the JSON schema that the answer has to follow, for backends that can hold
+    a model to one; empty for free text.
 
     >>> cat = ImageRef("cat.png", 64, 64, "ab12")
     >>> one = Request.of(cat, "rec", "specific", 0, "Ask.", Sampling())
@@ -308,23 +246,34 @@ class Request(Record, frozen=True):
     task: str = ""
     mode: str = ""
     draw: int = 0
+    kind: str = ""
+    schema: dict[str, Any] = msgspec.field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, image: ImageRef, task: str, mode: str, draw: int, prompt: str, sampling: Sampling
+        cls,
+        image: ImageRef,
+        task: str,
+        mode: str,
+        draw: int,
+        prompt: str,
+        sampling: Sampling,
+        kind: str = "",
     ) -> Request:
         """Build a request.
 
         Its id leaves prompt and sampling out, since they follow from the id and the run's seed.
         """
+        what = (task, mode, draw, kind) if kind else (task, mode, draw)
         return cls(
-            content_id("request", image.sha256, task, mode, draw),
+            content_id("request", image.sha256, *what),
             image,
             prompt,
             sampling,
             task,
             mode,
             draw,
+            kind,
         )
 
 
@@ -333,7 +282,9 @@ class Completion(Record, frozen=True):
 
     `logprobs` are natural logs, raw (before temperature, top-k and top-p), one per generated token.
 
-    `finish` is `stop` (end token; it is in `token_ids`), `length` or `error`.
+    A server that gives no token ids leaves `token_ids` empty, one that gives no probabilities
+    `logprobs`. `finish` is `stop` (end token; it is in `token_ids`), `length` or `error`; `detail`
+    says why it is an error, where that is known.
     """
 
     request_id: str
@@ -341,6 +292,7 @@ class Completion(Record, frozen=True):
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     finish: Literal["stop", "length", "error"]
+    detail: str = ""
 
 
 class Generation(Record, frozen=True):
@@ -379,7 +331,7 @@ class Rejected(Record, frozen=True):
     id: str
     reason: str
     row: Any
-    scores: dict[str, float] = {}
+    scores: dict[str, float] = msgspec.field(default_factory=dict)
 
 
 class Quarantined(Record, frozen=True):

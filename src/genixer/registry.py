@@ -27,13 +27,15 @@ GROUP = "genixer.plugins"
 class Entry(msgspec.Struct, frozen=True):
     """One line of a table.
 
-    Where the class is (`module:Class`), a line about it, licence and capability if any.
+    Where the class is (`module:Class`), a line about it, licence and capability if any. `settings`
+    is where its settings are, if these can be had without its libraries.
     """
 
     target: str
     about: str
     licence: str = ""
     capability: str = ""
+    settings: str = ""
 
 
 class Registry(Mapping[str, Entry]):
@@ -95,12 +97,17 @@ class Registry(Mapping[str, Entry]):
 
     def load(self, name: str) -> Any:
         """Import and return the class called `name`."""
-        module, _, attribute = self[name].target.partition(":")
-        return getattr(importlib.import_module(module), attribute)
+        return _imported(self[name].target)
 
     def settings(self, name: str, values: Mapping[str, Any]) -> Any:
         """Checked `Settings` of the plugin called `name`; `ConfigError` says which key is wrong."""
-        kind = self.load(name).Settings
+        return self._checked(name, self.load(name).Settings, values)
+
+    def light_settings(self, name: str, values: Mapping[str, Any]) -> Any:
+        """Checked settings of a plugin whose entry says where they are, without loading it."""
+        return self._checked(name, _imported(self[name].settings), values)
+
+    def _checked(self, name: str, kind: Any, values: Mapping[str, Any]) -> Any:
         try:
             return kind.model_validate(dict(values))
         except ValidationError as error:
@@ -115,3 +122,9 @@ class Registry(Mapping[str, Entry]):
                 place = f"{where}, setting {key}" if key else where
                 message = f"{place}: {first['msg']}, got {first['input']!r}"
             raise ConfigError(message) from error
+
+
+def _imported(target: str) -> Any:
+    """What `module:Name` leads to."""
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -182,7 +182,7 @@ def test_words_alone_are_carried_whole_or_counted_by_name(name, tmp_path):
         Turn("user", "Is [0.1,0.2,0.3,0.4] a list?"),
         Turn("assistant", "Yes, a \\<box> is not."),
     )
-    alone = Sample.of("md", None, (*turns, Turn("user", "Sure?"), Turn("assistant", "Yes")), ORIGIN)
+    alone = Sample.of("md", None, turns, ORIGIN)
     marked = Sample.of("md", None, (Turn("user", "<image>?"), Turn("assistant", "b")), ORIGIN)
     seen = carried(name, tmp_path)
     for ending in endings(name):

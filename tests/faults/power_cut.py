@@ -24,7 +24,7 @@ class Node:
 
     def __init__(self, shelf: Path | None = None) -> None:
         self.shelf = shelf
-        """Second name of a file's bytes, which keeps them after the last name of its own is gone."""
+        """Second name of a file, which keeps its bytes after its own name is gone."""
         self.synced_bytes = b""
         self.synced: dict[str, Node] = {}
         self.now: dict[str, Node] = {}
@@ -77,7 +77,7 @@ class Disk:
 
     def _note(self, name: str, words: tuple[Any, ...]) -> None:
         if name == "mkdir":
-            self._nodes.pop(os.stat(words[0]).st_ino, None)  # the number of one that is gone
+            self._nodes.pop(Path(words[0]).stat().st_ino, None)  # the number of one that is gone
         if name == "fsync":
             node = self._nodes.get(os.fstat(words[0]).st_ino)
             if node is not None and node.shelf is None:

@@ -81,6 +81,44 @@ def test_a_file_that_may_not_grow_is_a_full_disk(
     assert (tmp_path / "run" / "numbers" / "part-00000.jsonl").stat().st_size > 4000
 
 
+@pytest.mark.parametrize("backend", ["toy_model", "toy_stream"])
+def test_a_disk_that_the_journal_fills_stops_the_run_and_keeps_what_was_answered(
+    generate: Callable[..., Path], tmp_path: Path, backend: str
+) -> None:
+    words = own_mounts()
+    if words is None:
+        pytest.skip("this machine lets nobody mount a small disk (unshare --mount)")
+    # 48 answers of 40 kB are more than there is room for.
+    more = {"modes": {"agnostic": 2, "specific": 2}, "block": 2}
+    settings = {"says": ["40000*x"], "asked": str(tmp_path)}
+    config = generate(backend, more=more, **settings)
+    (tmp_path / "disk").mkdir()
+    script = f"""
+        mount -t tmpfs -o size=1m none disk
+        {GENIXER} run {config} --out disk/run --workers 1
+        echo "code $?"
+        cp asked asked_before
+        {GENIXER} verify disk/run --json > verified.json
+        mount -o remount,size=64m disk
+        {GENIXER} run {config} --out disk/run --workers 1 && cp -r disk/run run
+    """
+    done = subprocess.run(
+        [*words, "sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert "code 4" in done.stdout, done.stderr
+    assert "No space left on device: at least" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert '"problems": []' in (tmp_path / "verified.json").read_text()
+    assert verify(tmp_path / "run").ok
+    before = len((tmp_path / "asked_before").read_text().split())
+    again = len((tmp_path / "asked").read_text().split())
+    assert 10 <= before < 48
+    assert again <= 48 + 2, "only the block that did not fit is asked again"
+    one_go = run(config, out=tmp_path / "one_go", workers=0).folder
+    for part in sorted(one_go.glob("*/part-*.jsonl")):
+        assert (tmp_path / "run" / part.relative_to(one_go)).read_bytes() == part.read_bytes()
+
+
 @pytest.mark.slow
 def test_a_training_whose_checkpoints_fill_the_disk_goes_on_with_room(
     training_rows: Path, tmp_path: Path

@@ -4,10 +4,12 @@ import json
 import random
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_vlms import training_config
 
 SMALL = str(Path(__file__).parent.parent / "fixtures" / "models" / "small.yaml")
 COMMON = ["steps=14", "save_every=2", "lr=0.003", f"model=new:{SMALL}", "images_per_step=4"]
@@ -23,12 +25,13 @@ WAYS: dict[str, list[str]] = {
 }
 
 
-def start(bench: Any, rows: Path, out: Path, how: list[str]) -> Any:
-    return bench.start("train", *COMMON, *how, "--from", rows, "--out", out)
+def words(rows: Path, out: Path, how: list[str]) -> list[object]:
+    """The command that trains."""
+    return ["train", *COMMON, *how, "--from", rows, "--out", out]
 
 
 def results(run_folder: Path) -> dict[str, bytes]:
-    files = run_folder / "train" / "files"
+    (files,) = run_folder.glob("train*/files")
     return {str(p.relative_to(files)): p.read_bytes() for p in files.rglob("*") if p.is_file()}
 
 
@@ -47,7 +50,7 @@ def kill_after_a_checkpoint(process: Any, bench: Any, out: Path, rng: random.Ran
 
 
 def newest(out: Path) -> str:
-    return max((p.name for p in out.glob("train/.work/*/steps/step-*")), default="")
+    return max((p.name for p in out.glob("train*/.work/*/steps/step-*")), default="")
 
 
 @pytest.mark.slow
@@ -55,23 +58,56 @@ def newest(out: Path) -> str:
 def test_a_killed_training_ends_with_the_bits_of_one_go(
     bench: Any, training_rows: Path, tmp_path: Path, way: str
 ) -> None:
-    with start(bench, training_rows, tmp_path / "one_go", WAYS[way]) as process:
+    def command(out: Path) -> list[object]:
+        return words(training_rows, out, WAYS[way])
+
+    kill_and_compare(bench, command, tmp_path, kills=1 if "two" in way else 2)
+
+
+VLM_WAYS: dict[str, tuple[str, dict[str, object]]] = {
+    "qwen2_vl, drawn": ("qwen2_vl", {"tower_lr": 0.001, "accumulate": 2}),
+    "qwen2_vl, adapters": ("qwen2_vl", {"trainable": "lora", "lora_rank": 2, "lora_dropout": 0.2}),
+    "smolvlm, grouped epochs": ("smolvlm", {"order": "grouped", "epochs": 4, "save_every": 1}),
+    "smolvlm, two processes, weights cut": ("smolvlm", {"processes": 2, "parallel": "zero3"}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", VLM_WAYS)
+def test_a_killed_training_of_an_image_text_model_does_so_too(
+    bench: Any, tmp_path: Path, way: str
+) -> None:
+    family, how = VLM_WAYS[way]
+    common = {"steps": 14, "save_every": 2, "lr": 0.003, "images_per_step": 4}
+    config = training_config(tmp_path, family, **{**common, **how})
+
+    def command(out: Path) -> list[object]:
+        return ["run", config, "--out", out, "--workers", "0"]
+
+    kill_and_compare(bench, command, tmp_path, kills=1)
+
+
+def kill_and_compare(
+    bench: Any, command: Callable[[Path], list[object]], tmp_path: Path, kills: int
+) -> None:
+    """Kill what `command` starts up to `kills` times and let it end: the bytes of one go."""
+    with bench.start(*command(tmp_path / "one_go")) as process:
         _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     expected = results(tmp_path / "one_go")
     seed = random.randrange(2**32)
     print(f"seed {seed}")  # noqa: T201  (what a failure is repeated with)
-    rng, kills = random.Random(seed), 0
-    for _ in range(1 if "two" in way else 2):
-        with start(bench, training_rows, tmp_path / "killed", WAYS[way]) as process:
-            kills += kill_after_a_checkpoint(process, bench, tmp_path / "killed", rng)
-    assert kills
-    with start(bench, training_rows, tmp_path / "killed", WAYS[way]) as process:
+    rng, killed, out = random.Random(seed), 0, tmp_path / "killed"
+    for _ in range(kills):
+        with bench.start(*command(out)) as process:
+            killed += kill_after_a_checkpoint(process, bench, out, rng)
+    assert killed
+    with bench.start(*command(out)) as process:
         _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
-    found = results(tmp_path / "killed")
+    found = results(out)
     assert found.keys() == expected.keys()
     assert [name for name, data in found.items() if data != expected[name]] == [], f"seed {seed}"
     log = [json.loads(line) for line in found["log.jsonl"].splitlines()]
     assert [line["step"] for line in log] == list(range(1, log[-1]["step"] + 1))
-    assert not list((tmp_path / "killed" / "train" / ".work").glob("*"))
+    assert not list(out.glob("train*/.work/*"))

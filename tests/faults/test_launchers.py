@@ -148,7 +148,7 @@ def test_a_training_whose_process_is_killed_goes_on_with_the_same_bits(
 ) -> None:
     launcher = [*TORCHRUN, "--standalone", "--nproc-per-node", "2"]
     process = started(launcher, training(training_rows, "run"))
-    end = time.monotonic() + 200
+    end = time.monotonic() + 600
     while not list(tmp_path.glob("run/train/.work/*/steps/step-*")) and process.poll() is None:
         assert time.monotonic() < end, "nothing happens"
         time.sleep(0.002)

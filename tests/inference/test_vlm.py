@@ -12,7 +12,8 @@ from genixer.data import ImageRef, Message, Request, Sampling
 from genixer.errors import BackendError
 from genixer.inference.hints import hint_for
 from genixer.inference.vlm import VlmBackend, VlmSettings
-from genixer.models.vlm import LoadedVlm, load_vlm
+from genixer.models.sight import Sight, look_once
+from genixer.models.vlm import LoadedVlm, Seen, load_vlm
 from genixer.models.vlm_preset import vlm_presets
 from genixer.tasks import load_task
 from genixer.tasks.base import ParseError
@@ -60,7 +61,7 @@ def _alone(model: LoadedVlm, request: Request, images: Path, answer: list[int]) 
     seen = model.look(Image.open(images / request.image.path).convert("RGB"))
     prompt = model.insert(model.chat.prompt_ids([Message("user", request.prompt)]), seen)
     own = [False] * len(prompt) + [True] * len(answer)
-    tensors = model.inputs([prompt + answer], [seen], [own]).tensors
+    tensors = model.inputs([prompt + answer], [seen], [own])
     with torch.inference_mode():
         logits = model.model(**tensors).logits[0]
     return logits[len(prompt) - 1 : -1].float().log_softmax(-1)
@@ -113,7 +114,7 @@ def test_greedy_text_is_that_of_the_library(model: LoadedVlm, images: Path) -> N
         seen = model.look(Image.open(images / request.image.path).convert("RGB"))
         prompt = model.insert(model.chat.prompt_ids([Message("user", request.prompt)]), seen)
         theirs = model.model.generate(
-            **model.inputs([prompt], [seen]).tensors,
+            **model.inputs([prompt], [seen]),
             generation_config=GenerationConfig(
                 max_new_tokens=5, do_sample=False, pad_token_id=model.pad_id
             ),
@@ -134,14 +135,64 @@ def test_the_size_of_a_batch_changes_no_token(model: LoadedVlm, images: Path, ba
     assert [one.token_ids for one in usual] == [one.token_ids for one in other]
 
 
-def test_words_that_would_be_control_tokens_are_not_sent(model: LoadedVlm, images: Path) -> None:
-    requests = asked("Well?", f"Well{model.tokenizer.eos_token}?", f"{model.chat.image_token}")
+def test_words_that_would_be_control_tokens_are_sent_as_words(
+    model: LoadedVlm, images: Path
+) -> None:
+    end, image = model.tokenizer.eos_token, model.chat.image_token
+    requests = asked("Well?", f"Well{end}?", f"Well{image}? {image}", "Well\ufdd0?")
     backend = VlmBackend.of(model)
     finishes = [one.finish for one in backend.generate(requests, images)]
-    assert finishes[0] != "error"
-    assert finishes[1:] == ["error", "error"]
-    weights = [one.logprobs[0] for one in backend.choose(requests, ["Yes"], images)]
-    assert [math.isnan(weight) for weight in weights] == [False, True, True]
+    assert [one == "error" for one in finishes] == [False, False, False, True]
+    weights = [one.logprobs[0] for one in backend.choose(requests, ["Yes", end], images)]
+    assert [math.isnan(weight) for weight in weights] == [False, False, False, True]
+    assert min(len(model.chat.reply_ids(one)) for one in (end, image)) > 1
+
+
+@pytest.fixture
+def looked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many images went through a tower, call by call."""
+    calls: list[int] = []
+    usual = LoadedVlm.sights
+
+    def counted(self: LoadedVlm, seen: list[Seen]) -> list[Sight] | None:
+        calls.append(len(seen))
+        return usual(self, seen)
+
+    monkeypatch.setattr(LoadedVlm, "sights", counted)
+    return calls
+
+
+@pytest.mark.parametrize("batch", [2, 5, 9])
+def test_an_image_is_looked_at_once_and_the_answers_are_the_same(
+    model: LoadedVlm, images: Path, looked: list[int], monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    requests = sorted(asked(*PROMPTS, *PROMPTS), key=lambda one: one.image.path)
+    backend = VlmBackend.of(model, settings=VlmSettings(batch=batch))
+    assert model.shares_sights
+    looked.clear()
+    found = backend.generate(requests, images)
+    assert sum(looked) == len(SIZES)
+    weighed = backend.choose(requests, OPTIONS, images)
+    assert sum(looked) == 2 * len(SIZES)
+    monkeypatch.setitem(vars(model), "shares_sights", False)
+    looked.clear()
+    apart = backend.generate(requests, images)
+    assert not looked
+    assert [one.token_ids for one in found] == [one.token_ids for one in apart]
+    for one, other in zip(found, apart, strict=True):
+        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-5)
+    for one, other in zip(weighed, backend.choose(requests, OPTIONS, images), strict=True):
+        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-5)
+
+
+def test_a_tower_that_does_not_say_whose_features_are_whose_is_not_shared(
+    model: LoadedVlm, images: Path
+) -> None:
+    seen = model.look(Image.open(images / "0.png").convert("RGB"))
+    with torch.inference_mode():
+        assert look_once(model.model, model.pictures([seen]), 2) is None
+        (one,) = look_once(model.model, model.pictures([seen]), 1)
+    assert len(one.features) == seen.ids.count(model.chat.image_id)
 
 
 def test_a_prompt_longer_than_the_model_reads_is_an_error(model: LoadedVlm, images: Path) -> None:

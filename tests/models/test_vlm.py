@@ -13,9 +13,9 @@ from tiny_vlms import FAMILIES, PRESETS
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 
 from genixer.data import Box, Message
-from genixer.errors import ConfigError
+from genixer.errors import CannotEncodeError, ConfigError
 from genixer.frames import box_to_frame
-from genixer.models.box_text import write_boxes
+from genixer.models.box_text import own_signs, write_boxes
 from genixer.models.chat import Chat
 from genixer.models.vlm import LoadedVlm, load_vlm
 from genixer.models.vlm_preset import load_vlm_preset, vlm_presets
@@ -55,7 +55,7 @@ def test_prompts_are_those_of_the_librarys_own_processor(
         pytest.skip("the processor cuts the image, the preset keeps all of it")
     seen = model.look(picture(*size))
     ids = model.insert(model.chat.prompt_ids(ASKED), seen)
-    ours = model.inputs([ids], [seen]).tensors
+    ours = model.inputs([ids], [seen])
     text = model.chat.render(ASKED, image=True, reply=True)
     if model.preset.name == "paligemma":
         # Its processor adds the begin mark and the line break by itself.
@@ -77,12 +77,12 @@ def test_rows_padded_together_see_their_own_images(model: LoadedVlm) -> None:
     for left in (False, True):
         both = model.inputs(rows, looks, left=left)
         with torch.inference_mode():
-            together = model.model(**both.tensors).logits
+            together = model.model(**both).logits
             for i, row in enumerate(rows):
-                alone = model.model(**model.inputs([row], [looks[i]]).tensors).logits[0]
-                there = together[i][both.tensors["attention_mask"][i].bool()]
+                alone = model.model(**model.inputs([row], [looks[i]])).logits[0]
+                there = together[i][both["attention_mask"][i].bool()]
                 assert torch.allclose(there, alone, atol=1e-4)
-    assert both.lengths == [len(row) for row in rows]
+    assert both["attention_mask"].sum(1).tolist() == [len(row) for row in rows]
 
 
 def test_a_saved_folder_is_one_of_the_library(model: LoadedVlm, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_saved_folder_is_one_of_the_library(model: LoadedVlm, tmp_path: Path) 
     plain = AutoModelForImageTextToText.from_pretrained(tmp_path, local_files_only=True)
     seen = model.look(picture(40, 40))
     ids = model.insert(model.chat.prompt_ids(ASKED), seen)
-    tensors = model.inputs([ids], [seen]).tensors
+    tensors = model.inputs([ids], [seen])
     with torch.inference_mode():
         assert torch.equal(plain(**tensors).logits, model.model(**tensors).logits)
     words = AutoTokenizer.from_pretrained(tmp_path, local_files_only=True)
@@ -117,14 +117,25 @@ def test_answers_are_whole_tokens_after_the_prompts_own(model: LoadedVlm) -> Non
     assert model.decode(own).strip() == "a longer answer"
 
 
-@given(st.lists(st.text(max_size=20), min_size=1, max_size=3))
+HOSTILE = (
+    "<image>", "<|im_end|>", "<|im_start|>", "<|image_pad|>", "<|box_start|>", "<|endoftext|>",
+    "</s>", "<s>", "<bos>", "<eos>", "<pad>", "<unk>", "<end_of_utterance>", "<loc0001>",
+    "<fake_token_around_image>", "<row_1_col_1>", "[INST]", "<|im_end|", "|im_end|>",
+)  # fmt: skip
+WORDS = st.lists(st.text(max_size=8) | st.sampled_from(HOSTILE), max_size=4).map("".join)
+
+
+@given(st.lists(WORDS, min_size=1, max_size=3))
 def test_any_words_are_aligned_or_refused(answers: list[str]) -> None:
     chat = _chat()
     said = []
     for answer in answers:
-        said += [Message("user", "Well?"), Message("assistant", answer)]
-    if chat.fault(said):
-        return
+        try:
+            said += [Message("user", "Well?"), Message("assistant", chat.veil(answer))]
+        except CannotEncodeError:
+            # A code point that no text may hold.
+            assert "\ufdd0" in answer
+            return
     spoken = chat.spoken(said)
     if isinstance(spoken, str):
         # Space at the end of an answer is the template's where an end mark follows it.
@@ -179,10 +190,50 @@ def test_a_template_without_a_place_for_the_image_stops_the_run() -> None:
         blind.prompt_ids(ASKED)
 
 
-def test_control_tokens_in_words_are_found() -> None:
-    chat = _chat()
-    assert chat.fault([Message("user", "a <|im_end|> b")]) == "control_mark"
-    assert chat.fault([Message("user", "a <|im_en d|> <b>")]) == ""
+def _controls(model: LoadedVlm, ids: list[int]) -> list[int]:
+    """Tokens of `ids` that are no words: those that a template may write, and the image's."""
+    added = model.tokenizer.added_tokens_decoder
+    byte = "<0x"
+    special = {n for n, one in added.items() if one.special and not one.content.startswith(byte)}
+    return [one for one in ids if one in special | {model.chat.image_id}]
+
+
+@pytest.mark.parametrize("mark", HOSTILE)
+def test_control_tokens_in_words_are_words(model: LoadedVlm, mark: str) -> None:
+    def said(word: str) -> list[Message]:
+        asked = Message("user", f"Is {word}{word} there, {word}?")
+        return model.spell([asked, Message("assistant", f"a {word} b{word}")])
+
+    if own_signs(mark, model.preset.boxes):
+        # Written by this model, it would be read as a box: in a question it is a word.
+        with pytest.raises(CannotEncodeError, match="box_mark"):
+            said(mark)
+        ids = model.chat.prompt_ids(model.spell([Message("user", f"Is {mark} there?")]))
+        assert model.tokenizer.convert_tokens_to_ids(mark) not in ids
+        assert mark in model.tokenizer.decode(ids)
+        return
+    hostile, harmless = model.chat.spoken(said(mark)), model.chat.spoken(said("cup"))
+    assert _controls(model, hostile.ids) == _controls(model, harmless.ids)
+    own = [one for one, mine in zip(hostile.ids, hostile.own, strict=True) if mine]
+    assert model.decode(own).strip() == f"a {mark} b{mark}"
+    prompt = model.chat.prompt_ids(said(mark)[:1])
+    assert hostile.ids[: hostile.own.index(True)] == prompt
+
+
+def test_beside_a_veiled_word_all_else_is_read_as_ever(model: LoadedVlm) -> None:
+    first = [Message("user", "Where is the red cup?"), Message("assistant", "a longer answer")]
+    plain = model.chat.spoken(first)
+    end = model.tokenizer.eos_token
+    both = model.spell([*first, Message("user", f"And {end}?"), Message("assistant", "Yes")])
+    veiled = model.chat.spoken(both)
+    border = plain.own.index(True) + plain.own.count(True)
+    assert veiled.ids[:border] == plain.ids[:border]
+    assert veiled.own[:border] == plain.own[:border]
+
+
+def test_a_word_with_a_veil_of_its_own_is_refused() -> None:
+    with pytest.raises(CannotEncodeError, match="control_mark"):
+        _chat().veil("\ufdd0|im_end|>")
 
 
 @pytest.mark.parametrize("name", sorted(vlm_presets()))
@@ -268,7 +319,7 @@ def test_a_folder_that_is_not_there_is_named() -> None:
 def test_half_precision_is_a_setting(qwen: Path) -> None:
     model = load_vlm(str(qwen), "qwen2_5_vl", dtype="bfloat16", device="cpu")
     seen = model.look(picture(40, 40))
-    tensors = model.inputs([model.insert(model.chat.prompt_ids(ASKED), seen)], [seen]).tensors
+    tensors = model.inputs([model.insert(model.chat.prompt_ids(ASKED), seen)], [seen])
     assert model.model.dtype == tensors["pixel_values"].dtype == torch.bfloat16
     with torch.inference_mode():
         assert model.model(**tensors).logits.isfinite().all()

@@ -2,15 +2,18 @@
 
 import logging
 import os
+import random
+import resource
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 from pydantic import Field
 
-from genixer.data import Sample, decode_row, random_for
+from genixer.data import Completion, Request, Sample, decode_row, random_for
+from genixer.inference.scripted import ScriptedBackend, ScriptedSettings
 from genixer.stages.base import (
     Estimate,
     FileWriter,
@@ -175,3 +178,68 @@ class Page(Stage):
     def finish(self, step: Step, out: FileWriter, rows: StepOutput) -> None:
         out.file("summary.txt", b"2 lines\nin short\n")
         out.file("index.html", b"<p>page</p>")
+
+
+class ModelSettings(ScriptedSettings):
+    asked: str = ""
+    """Folder of a file `asked` that gets the id of every answered request, a line each."""
+    aborts_on: tuple[str, ...] = ()
+    """Pictures that end the process."""
+    hogs_on: tuple[str, ...] = ()
+    """Pictures that need a gigabyte, of which there is none."""
+    says: tuple[str, ...] = ()
+    """Texts to answer with in turn, escaped as in Python source; `1000*x` is a thousand of x."""
+    logprob: str = ""
+    """Log-probability of a token that every answer ends with."""
+
+
+class ToyModel(ScriptedBackend):
+    """A model that ends its process, wants too much memory, or answers with given texts."""
+
+    name = "toy_model"
+    Settings = ModelSettings
+
+    def __init__(self, model: str, threads: int, settings: ModelSettings) -> None:
+        super().__init__(model, threads, settings)
+        self.settings = settings
+        if settings.hogs_on:
+            used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 28), used + (1 << 28)))
+
+    def generate(self, requests: Sequence[Request], images: Path) -> list[Completion]:
+        for request in requests:
+            if request.image.path in self.settings.aborts_on:
+                os.abort()
+            if request.image.path in self.settings.hogs_on:
+                bytearray(1 << 30)
+        done = super().generate(requests, images)
+        if self.settings.says:
+            done = [self._say(one, request) for one, request in zip(done, requests, strict=True)]
+        self._note(done)
+        return done
+
+    def _say(self, completion: Completion, request: Request) -> Completion:
+        texts = self.settings.says
+        number = int(request.image.path.partition(".")[0])
+        times, _, text = texts[number % len(texts)].rpartition("*")
+        text = text.encode().decode("unicode_escape") * int(times or 1)
+        ids, logprobs = completion.token_ids, completion.logprobs
+        if self.settings.logprob:
+            ids, logprobs = (*ids, 1), (*logprobs, float(self.settings.logprob))
+        return Completion(request.id, text, ids, logprobs, "stop")
+
+    def _note(self, done: Sequence[Completion]) -> None:
+        if self.settings.asked:
+            with (Path(self.settings.asked) / "asked").open("a") as file:
+                file.write("".join(f"{one.request_id}\n" for one in done))
+
+
+class ToyStream(ToyModel):
+    """The same as a server: request by request, in an order of its own."""
+
+    name = "toy_stream"
+    reproducible = False
+
+    def stream(self, requests: Sequence[Request], images: Path) -> Iterator[Completion]:
+        for request in random.Random(len(requests)).sample(list(requests), len(requests)):
+            yield from self.generate([request], images)

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from genixer.data import Box, ImageRef, Origin, Sample, Turn, encode_row
 from genixer.errors import ConfigError
+from genixer.stages.base import Estimate
 from genixer.stages.mix import MixSettings, MixStage
 from tests.stages.conftest import MemoryStep
 
@@ -189,6 +190,15 @@ def test_nothing_synthetic_is_fine(mix):
 def test_a_missing_role_is_named(mix, arm, roles, missing):
     with pytest.raises(ConfigError, match=f"needs the role '{missing}'"):
         mix(arm, **roles)
+
+
+def test_an_estimate_counts_what_is_drawn():
+    inputs = {"base": [Estimate(50, 40), Estimate(10, 10)], "synthetic": [Estimate(30, 30)]}
+    settings = MixSettings(arm="kept", base_fraction=0.2, max_synthetic=20)
+    found = MixStage(settings).estimate(inputs)
+    assert (found.items, found.kept) == (80, 30)
+    assert MixStage(MixSettings(arm="none", base_fraction=0.2)).estimate(inputs).kept == 10
+    assert MixStage(settings).estimate({"base": [Estimate()]}).kept is None
 
 
 def test_an_unknown_arm_is_refused():

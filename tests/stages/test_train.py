@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from genixer.data import Box, ImageRef, Message, Origin, Sample, SftRow, Turn, encode_row
 from genixer.errors import ConfigError
 from genixer.models.llava import load
-from genixer.stages.train import TrainedRow, TrainSettings, TrainStage
+from genixer.stages.train import TrainSettings, TrainStage
+from genixer.stages.training_stage import TrainedRow
 
 SMALL = str(Path(__file__).parent.parent / "fixtures" / "models" / "small.yaml")
 

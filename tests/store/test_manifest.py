@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from genixer.data import SCHEMA
+from genixer.data import SCHEMA, encode_row
 from genixer.errors import StoreError
 from genixer.store.layout import StepFolder
 from genixer.store.manifest import (
@@ -39,12 +39,36 @@ def test_absent_and_torn_manifests_are_none(folder: StepFolder) -> None:
 
 @pytest.mark.parametrize("extra", ["", '"unheard_of": 1,'])
 def test_a_newer_schema_is_refused_with_a_way_out(folder: StepFolder, extra: str) -> None:
-    write_stored(folder.receipt("00000"), Receipt(SCHEMA, "00000", "b"))
+    write_stored(folder.receipt("00000"), Receipt(SCHEMA + 1, "00000", "b"))
     text = folder.receipt("00000").read_text()
-    text = text.replace('"schema": 1', f'{extra}"schema": {SCHEMA + 1}')
-    folder.receipt("00000").write_text(text)
+    folder.receipt("00000").write_text(text.replace('"schema"', f'{extra}"schema"'))
     with pytest.raises(StoreError, match=r"00000\.json: schema 2, this version reads up to 1"):
         read_receipt(folder, "00000")
+
+
+def test_a_receipt_with_any_bit_changed_is_none(folder: StepFolder) -> None:
+    path, receipt = folder.receipt("00000"), Receipt(SCHEMA, "00000", "b", seconds=1.5)
+    write_stored(path, receipt)
+    whole = path.read_bytes()
+    assert read_receipt(folder, "00000") == receipt
+    newer = 0
+    for position in range(len(whole)):
+        for bit in range(8):
+            changed = bytearray(whole)
+            changed[position] ^= 1 << bit
+            path.write_bytes(changed)
+            try:
+                assert read_receipt(folder, "00000") is None, (position, bit)
+            except StoreError:
+                newer += 1
+    assert newer == 0
+
+
+def test_a_receipt_of_a_version_that_did_not_seal_counts(folder: StepFolder) -> None:
+    receipt = Receipt(SCHEMA, "00000", "b")
+    folder.receipt("00000").parent.mkdir(parents=True)
+    folder.receipt("00000").write_bytes(encode_row(receipt))
+    assert read_receipt(folder, "00000") == receipt
 
 
 def test_the_ledger_adds_reasons_up() -> None:

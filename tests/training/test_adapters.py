@@ -44,8 +44,9 @@ class Texts:
 
 
 def trained(model: LoadedModel, schedule: Schedule, tmp_path: Path):
-    adapted = add_adapters_to(model, schedule, 3)
-    train(LlavaLesson(model, schedule, tmp_path), Texts(model), schedule, 3, lambda line: None)
+    lesson = LlavaLesson(model, schedule, tmp_path)
+    adapted = add_adapters_to(lesson, schedule, 3)
+    train(lesson, Texts(model), schedule, 3, lambda line: None)
     return adapted
 
 
@@ -82,7 +83,8 @@ def test_merged_weights_say_what_the_adapters_say_and_both_folders_load(tmp_path
     adapted = trained(model, schedule, tmp_path)
     expected = logits(model.model)
     assert float((expected - untrained).abs().max()) > 1e-3
-    write_model(model, adapted, schedule, tmp_path, False, True, None, Together())
+    lesson = LlavaLesson(model, schedule, tmp_path)
+    write_model(lesson, adapted, schedule, tmp_path, LoadedModel.save, True, None, Together())
     torch.testing.assert_close(
         logits(load(str(tmp_path / "model")).model), expected, atol=1e-5, rtol=0
     )
@@ -112,7 +114,7 @@ def test_projector_alone_moves_and_a_frozen_identity_stays(name):
 def test_an_identity_projector_stays_one_under_adapters(tmp_path):
     schedule = Schedule(trainable="lora", lora_rank=2)
     model = new("tiny_shikra")
-    add_adapters_to(model, schedule, 3)
+    add_adapters_to(LlavaLesson(model, schedule, Path()), schedule, 3)
     moving = {n for n, p in model.model.named_parameters() if p.requires_grad and "projector" in n}
     assert moving
     assert not any("linear_2" in n for n in moving)

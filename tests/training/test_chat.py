@@ -11,6 +11,7 @@ from genixer.data import ImageRef, Message, SftRow
 from genixer.models.vlm import LoadedVlm, load_vlm
 from genixer.training.batch import Conversation, Visit
 from genixer.training.chat import VlmLesson, encode_chat
+from genixer.training.schedule import Schedule
 
 SIZES = [(40, 70), (90, 30), (28, 28)]
 
@@ -80,7 +81,7 @@ def test_only_answers_and_their_end_have_a_label(model: LoadedVlm, images: Path)
 
 def test_a_conversation_weighs_by_the_power_of_its_length(model: LoadedVlm, images: Path) -> None:
     for power in (0.0, 0.5, 1.0):
-        batch = VlmLesson(model, images, power).batch(visits(model))
+        batch = VlmLesson(model, images, Schedule(length_power=power)).batch(visits(model))
         for weight, labels in zip(batch.loss_weight, batch.labels, strict=True):
             count = int((labels >= 0).sum())
             assert float(weight.sum()) == pytest.approx(count ** (1 - power), rel=1e-5)
@@ -118,11 +119,11 @@ def test_gradients_reach_tower_projector_and_language_model(model: LoadedVlm, im
 
 
 def test_the_loss_is_that_of_the_library(model: LoadedVlm, images: Path) -> None:
-    lesson = VlmLesson(model, images, length_power=0.0)
+    lesson = VlmLesson(model, images, Schedule(length_power=0.0))
     batch = lesson.batch(visits(model)[1:2])
     with torch.inference_mode():
         total, weight = lesson.loss(batch)
-        theirs = model.model(**batch.inputs, labels=batch.labels).loss
+        theirs = model.model(**(batch.inputs | batch.pictures), labels=batch.labels).loss
     assert float(total / weight) == pytest.approx(float(theirs), abs=1e-4)
 
 
@@ -161,8 +162,7 @@ def test_what_cannot_be_trained_on_has_a_reason(model: LoadedVlm) -> None:
     assert reason("Well?", "Yes", frame="per_999") == "frame_mismatch"
     assert reason("Well?") == "no_answer"
     assert reason("Well?", "Yes", limit=9) == "too_long"
-    assert reason("Well?", f"{model.tokenizer.eos_token}!") == "control_mark"
-    assert reason(f"{model.chat.image_token} well?", "Yes") == "control_mark"
+    assert reason("Well?", "\ufdd0!") == "control_mark"
     if model.preset.most_pairs == 1:
         assert reason("Well?", "Yes", "And?", "No") == "several_pairs"
     else:
@@ -170,6 +170,41 @@ def test_what_cannot_be_trained_on_has_a_reason(model: LoadedVlm) -> None:
         assert isinstance(both, Conversation)
         own = both.ids[both.own].tolist()
         assert [one in model.end_ids for one in own].count(True) == 2
+
+
+def test_control_tokens_in_a_rows_words_teach_no_control(model: LoadedVlm, images: Path) -> None:
+    end, image = model.tokenizer.eos_token, model.chat.image_token
+    one = row(model, 0, f"Is {image} or {end} there?", f"a {end}{image} b")
+    found = encode_chat(one, model)
+    assert isinstance(found, Conversation), found
+    assert found.ids.tolist().count(model.chat.image_id) == 1
+    own = found.ids[found.own].tolist()
+    assert [number in model.end_ids for number in own] == [False] * (len(own) - 1) + [True]
+    batch = VlmLesson(model, images).batch([(Visit(one.image, (found,)),)])
+    trained = batch.labels[batch.labels >= 0].tolist()
+    assert model.decode(trained).strip() == f"a {end}{image} b"
+
+
+def test_an_image_is_looked_at_once_for_all_its_conversations(
+    model: LoadedVlm, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = [encode_chat(row(model, 1, f"Where? {n}", answer), model) for n, answer in
+            enumerate(["Yes", "a longer answer", "No"])]  # fmt: skip
+    image = row(model, 1, "", "").image
+    rows = [(Visit(image, tuple(said)),), *visits(model)[:1]]
+    lesson = VlmLesson(model, images)
+    batch = lesson.batch(rows)
+    assert batch.image_of == [0, 0, 0, 1]
+    assert not any(name.startswith("pixel") for name in batch.inputs)
+    once = _gradients(lesson, [rows])
+    monkeypatch.setitem(vars(model), "shares_sights", False)
+    lesson = VlmLesson(model, images)
+    assert not lesson.batch(rows).pictures
+    again = _gradients(lesson, [rows])
+    assert once.keys() == again.keys()
+    for name, gradient in once.items():
+        scale = max(1.0, float(gradient.abs().max()))
+        assert float((gradient - again[name]).abs().max()) <= 1e-5 * scale, name
 
 
 def test_an_image_the_processor_refuses_is_a_reason(model: LoadedVlm) -> None:

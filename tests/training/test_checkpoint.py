@@ -58,7 +58,7 @@ def go(pictures: Path, work: Path, schedule: Schedule, halt_at: int = 0) -> tupl
     lesson, lines = LlavaLesson(model, schedule, pictures), []
     if schedule.trainable == "lora":
         add_adapters(lesson, schedule, 5)
-    order = order_of(by_image(model), schedule, 3, model)
+    order = order_of(by_image(model), schedule, 3, lesson.room())
 
     def note(line: dict[str, Any]) -> None:
         lines.append({k: line[k] for k in ("step", "loss", "tokens")})

@@ -4,7 +4,7 @@ from transformers import LlavaForConditionalGeneration
 
 from genixer.models.architecture import llava_config
 from genixer.models.base import load_preset
-from genixer.training.costs import Setup, hours, memory, parameters
+from genixer.training.costs import Setup, hours, memory, shape_of
 
 PRESETS = [
     "tiny",
@@ -25,7 +25,7 @@ def test_parameters_are_those_of_the_real_model(name):
     text = {**preset.text, "vocab_size": preset.vocabulary}
     with torch.device("meta"):
         model = LlavaForConditionalGeneration(llava_config(preset, text, preset.vision, words))
-    found = parameters(preset)
+    found = shape_of(preset).parameters
     assert found.total == model.num_parameters()
     tower = model.model.vision_tower
     assert found.tower == sum(p.numel() for p in tower.parameters())
@@ -35,16 +35,16 @@ def test_parameters_are_those_of_the_real_model(name):
 
 def test_a_full_training_takes_sixteen_bytes_a_parameter_that_learns():
     preset = load_preset("llava_1_5_7b")
-    found = parameters(preset)
+    found = shape_of(preset).parameters
     moving = found.total - found.tower
-    one = memory(preset, Setup(precision="bf16"))
+    one = memory(shape_of(preset), Setup(precision="bf16"))
     assert one.weights + one.gradients + one.optimiser == moving * 16 + found.tower * 2
 
 
 def test_sharding_divides_what_it_says():
     preset = load_preset("llava_1_5_7b")
     one, two, three = (
-        memory(preset, Setup(precision="bf16", parallel=parallel, world=8))
+        memory(shape_of(preset), Setup(precision="bf16", parallel=parallel, world=8))
         for parallel in ("ddp", "zero2", "zero3")
     )
     assert two.weights > 3 * three.weights
@@ -65,21 +65,23 @@ def test_adapters_are_counted_as_the_library_makes_them():
         targets = r".*language_model\..*_proj"
         adapted = get_peft_model(model, LoraConfig(r=4, target_modules=targets))
     learned = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-    found = memory(preset, Setup(trainable="lora", lora_rank=4))
+    found = memory(shape_of(preset), Setup(trainable="lora", lora_rank=4))
     assert found.gradients == learned * 4
 
 
 def test_computing_layers_again_keeps_little_between_them():
     preset = load_preset("llava_1_5_7b")
     plain, again = (
-        memory(preset, Setup(precision="bf16", rows=8, checkpointing=checkpointing))
+        memory(shape_of(preset), Setup(precision="bf16", rows=8, checkpointing=checkpointing))
         for checkpointing in (False, True)
     )
     assert again.activations < plain.activations / 5
 
 
 def test_projector_alone_needs_little_beside_the_weights():
-    found = memory(load_preset("llava_1_5_7b"), Setup(trainable="projector", precision="bf16"))
+    found = memory(
+        shape_of(load_preset("llava_1_5_7b")), Setup(trainable="projector", precision="bf16")
+    )
     assert found.gradients + found.optimiser < 0.3 * GIB
     assert 13 * GIB < found.weights < 14 * GIB
     assert "GiB (weights 13." in str(found)

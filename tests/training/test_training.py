@@ -102,8 +102,9 @@ def loss_of(model: LoadedModel, batch) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def train(model, by_image, schedule, pictures, seed, log) -> None:
-    order = order_of(by_image, schedule, seed, model)
-    train_lesson(LlavaLesson(model, schedule, pictures), order, schedule, seed, log)
+    lesson = LlavaLesson(model, schedule, pictures)
+    order = order_of(by_image, schedule, seed, lesson.room())
+    train_lesson(lesson, order, schedule, seed, log)
 
 
 def masked_logits(model: LoadedModel, batch) -> torch.Tensor:

@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from genixer.data import Request, Sample, Sampling, Verdict, content_id
-from genixer.errors import CannotEncodeError
+from genixer.errors import CannotEncodeError, ConfigError
 from genixer.filters.base import FilterSettings
-from genixer.inference import load_backend
+from genixer.inference import check_backend, load_backend
 from genixer.inference.base import Backend, Choice
 from genixer.tasks.judging import JUDGE_OPTIONS, judge_prompts
 
@@ -50,6 +50,14 @@ class JudgeSettings(FilterSettings, Band):
     """The backend's own settings."""
     tasks: dict[str, Band] = {}
     """A band of their own for some tasks, by task name."""
+
+    @model_validator(mode="after")
+    def _can_weigh(self) -> Self:
+        try:
+            check_backend(self.backend, self.backend_settings, "choose")
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return self
 
 
 class JudgeFilter:

@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from genixer.errors import ConfigError
 from genixer.inference.base import Backend, Capabilities
 from genixer.registry import Entry, Registry
 
-__all__ = ["BACKENDS", "capabilities", "load_backend", "named_files"]
+__all__ = ["BACKENDS", "capabilities", "check_backend", "load_backend", "named_files"]
 
 _HERE = "genixer.inference"
 
 _CAN = {
+    "openai": Capabilities(logprobs="offered", guided_json=True, streams=True, long_options=False),
     "scripted": Capabilities(seeds=True, reproducible=True),
     "transformers": Capabilities(seeds=True, reproducible=True, shares_images=True),
     "vlm": Capabilities(seeds=True, reproducible=True),
@@ -22,13 +24,20 @@ _CAN = {
 """What each of ours can do. `tests/contracts/test_backends.py` holds them to it."""
 
 
-def _entry(name: str, target: str, about: str) -> Entry:
-    return Entry(f"{_HERE}.{target}", about, capability=_CAN[name].words)
+def _entry(name: str, target: str, about: str, settings: str = "") -> Entry:
+    light = f"{_HERE}.{settings}" if settings else ""
+    return Entry(f"{_HERE}.{target}", about, capability=_CAN[name].words, settings=light)
 
 
 BACKENDS = Registry(
     "backend",
     {
+        "openai": _entry(
+            "openai",
+            "openai:OpenAiBackend",
+            "any server that speaks the OpenAI API: vLLM, SGLang, llama.cpp, a cloud",
+            "openai_settings:OpenAiSettings",
+        ),
         "scripted": _entry(
             "scripted",
             "scripted:ScriptedBackend",
@@ -66,6 +75,24 @@ def capabilities(name: str) -> Capabilities:
         return _CAN[name]
     found: Capabilities = getattr(BACKENDS.load(name), "can", Capabilities())
     return found
+
+
+def check_backend(name: str, settings: Mapping[str, Any], *wanted: str) -> None:
+    """Raise `ConfigError` where its own `settings` keep backend `name` from what is `wanted`.
+
+    Looks at settings only where they can be had without the backend's libraries.
+
+    >>> check_backend("scripted", {}, "choose")
+    >>> check_backend("openai", {"dialect": "transformers"}, "choose")
+    Traceback (most recent call last):
+    ...
+    genixer.errors.ConfigError: backend openai with these settings cannot do: choose
+    """
+    if name not in BACKENDS or not BACKENDS[name].settings:
+        return
+    lacking = BACKENDS.light_settings(name, settings).lacking
+    if missing := [one for one in wanted if one in lacking]:
+        raise ConfigError(f"backend {name} with these settings cannot do: {', '.join(missing)}")
 
 
 def load_backend(

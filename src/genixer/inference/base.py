@@ -37,6 +37,8 @@ class Capabilities(msgspec.Struct, frozen=True):
     """Answers request by request, and none twice on resume (`Streams`)."""
     reproducible: bool = False
     """The same block gives the same bytes on one machine type and version set."""
+    long_options: bool = True
+    """Given answers may have several words each."""
     shares_images: bool = False
     """An image is encoded once for all requests about it that stand side by side."""
 

@@ -17,6 +17,7 @@ from transformers.generation.stopping_criteria import StoppingCriteria, Stopping
 from genixer.data import Sampling
 from genixer.errors import BackendError
 from genixer.inference.sampling import Luck, pick
+from genixer.models.sight import Sight, in_place_of_pixels
 from genixer.models.vlm import LoadedVlm, Seen
 
 __all__ = ["Pen", "Rail"]
@@ -38,9 +39,15 @@ class Pen(LogitsProcessor):
         self.tokens: list[list[int]] = [[] for _ in samplings]
         self.logprobs: list[list[float]] = [[] for _ in samplings]
 
-    def run(self, loaded: LoadedVlm, rows: Sequence[Sequence[int]], seen: Sequence[Seen]) -> None:
-        """Write after the prompts `rows`."""
-        _generate(loaded, rows, seen, self, max(self._most), _Full(self))
+    def run(
+        self,
+        loaded: LoadedVlm,
+        rows: Sequence[Sequence[int]],
+        seen: Sequence[Seen],
+        sights: Sequence[Sight] | None = None,
+    ) -> None:
+        """Write after the prompts `rows`; `sights` are what the tower made of `seen`, if known."""
+        _generate(loaded, rows, seen, sights, self, max(self._most), _Full(self))
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """`scores` [B, V] with all but the token drawn at minus infinity."""
@@ -87,10 +94,16 @@ class Rail(LogitsProcessor):
         self._options, self._copies = options, copies
         self._steps: list[Tensor] = []
 
-    def run(self, loaded: LoadedVlm, rows: Sequence[Sequence[int]], seen: Sequence[Seen]) -> None:
-        """Read the options after the prompts `rows`."""
+    def run(
+        self,
+        loaded: LoadedVlm,
+        rows: Sequence[Sequence[int]],
+        seen: Sequence[Seen],
+        sights: Sequence[Sight] | None = None,
+    ) -> None:
+        """Read the options after the prompts `rows`; `sights` as for a `Pen`."""
         longest = max(len(option) for option in self._options)
-        _generate(loaded, rows, seen, self, longest, None)
+        _generate(loaded, rows, seen, sights, self, longest, None)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """`scores` [B, V] with all but the option's next token at minus infinity."""
@@ -123,13 +136,17 @@ def _generate(
     loaded: LoadedVlm,
     rows: Sequence[Sequence[int]],
     seen: Sequence[Seen],
+    sights: Sequence[Sight] | None,
     decides: LogitsProcessor,
     most: int,
     stops: StoppingCriteria | None,
 ) -> None:
     """Run the model after the prompts `rows`, at most `most` tokens, as `decides` says."""
+    inputs = loaded.inputs(rows, seen, left=True, pixels=sights is None)
+    there = {name: value.to(loaded.model.device) for name, value in inputs.items()}
     loaded.model.generate(
-        **loaded.inputs(rows, seen, left=True).tensors,
+        **there,
+        **(in_place_of_pixels(sights) if sights else {}),
         generation_config=GenerationConfig(
             max_new_tokens=most,
             do_sample=False,

@@ -7,6 +7,7 @@ which token comes next is decided here, by the request's own seed.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -21,6 +22,7 @@ from genixer.inference.computing import computing
 from genixer.inference.hints import Hint
 from genixer.inference.pens import Pen, Rail
 from genixer.inference.vlm_prompt import vlm_prompt
+from genixer.models.sight import Sight
 from genixer.models.vlm import LoadedVlm, Seen, load_vlm
 from genixer.store.images import ImageError, open_image
 
@@ -57,15 +59,39 @@ class _Asked(NamedTuple):
 
     place: int
     ids: list[int]
+    path: str
     seen: Seen
+
+
+class _Eyes:
+    """Looks at every image of a block once, and forgets it after the last row about it."""
+
+    def __init__(self, loaded: LoadedVlm, asked: Sequence[_Asked]) -> None:
+        self._loaded = loaded
+        self._waiting = Counter(row.path for row in asked)
+        self._sights: dict[str, Sight] = {}
+
+    def sights(self, rows: Sequence[_Asked]) -> list[Sight] | None:
+        """What each of `rows` sees; None where the model has to look for each row by itself."""
+        if not self._loaded.shares_sights:
+            return None
+        new = {row.path: row.seen for row in rows if row.path not in self._sights}
+        found = self._loaded.sights(list(new.values())) if new else []
+        if found is None:
+            return None
+        self._sights.update(zip(new, found, strict=True))
+        sights = [self._sights[row.path] for row in rows]
+        self._waiting.subtract(row.path for row in rows)
+        self._sights = {path: one for path, one in self._sights.items() if self._waiting[path]}
+        return sights
 
 
 class VlmBackend:
     """An image-text model of transformers in this process.
 
     On the CPU in float32 the same block gives the same bytes. Log-probabilities are raw and rounded
-    to 6 decimals. An unusable request is one whose image cannot be read, whose words hold one of
-    the model's control tokens, or that is longer than the model reads.
+    to 6 decimals. An image is looked at once, however many requests of a block are about it. An
+    unusable request is one whose image cannot be read, or that is longer than the model reads.
     """
 
     name: ClassVar[str] = "vlm"
@@ -105,8 +131,10 @@ class VlmBackend:
         answers = [Completion(request.id, "", (), (), "error") for request in requests]
         with self._computing():
             asked = self._answerable(requests, images, self.settings.hint)
+            eyes = _Eyes(self.loaded, asked)
             for rows in self._batches(asked):
-                for row, answer in zip(rows, self._write(rows, requests), strict=True):
+                written = self._write(rows, requests, eyes.sights(rows))
+                for row, answer in zip(rows, written, strict=True):
                     answers[row.place] = answer
         return answers
 
@@ -118,8 +146,11 @@ class VlmBackend:
         counts = tuple(len(ids) for ids in coded)
         choices = [Choice(request.id, (math.nan,) * len(coded), counts) for request in requests]
         with self._computing():
-            for rows in self._batches(self._answerable(requests, images, "none")):
-                for row, weights in zip(rows, self._weigh(rows, coded), strict=True):
+            asked = self._answerable(requests, images, "none")
+            eyes = _Eyes(self.loaded, asked)
+            for rows in self._batches(asked):
+                weighed = self._weigh(rows, coded, eyes.sights(rows))
+                for row, weights in zip(rows, weighed, strict=True):
                     logprobs = tuple(round(value, _DECIMALS) for value in weights)
                     choices[row.place] = Choice(requests[row.place].id, logprobs, counts)
         return choices
@@ -137,7 +168,7 @@ class VlmBackend:
                 continue
             ids = self.loaded.insert(ids, seen)
             if len(ids) < self.loaded.most_tokens:
-                found.append(_Asked(place, ids, seen))
+                found.append(_Asked(place, ids, path, seen))
         return found
 
     def _look(self, images: Path, path: str) -> Seen | None:
@@ -151,7 +182,9 @@ class VlmBackend:
         size = self.settings.batch
         return [asked[start : start + size] for start in range(0, len(asked), size)]
 
-    def _write(self, rows: Sequence[_Asked], requests: Sequence[Request]) -> list[Completion]:
+    def _write(
+        self, rows: Sequence[_Asked], requests: Sequence[Request], sights: list[Sight] | None
+    ) -> list[Completion]:
         """What the model writes after each prompt."""
         samplings = [requests[row.place].sampling for row in rows]
         most = [
@@ -159,7 +192,7 @@ class VlmBackend:
             for sampling, row in zip(samplings, rows, strict=True)
         ]
         pen = Pen(samplings, most, self.loaded.end_ids)
-        pen.run(self.loaded, [row.ids for row in rows], [row.seen for row in rows])
+        pen.run(self.loaded, [row.ids for row in rows], [row.seen for row in rows], sights)
         return [
             Completion(
                 requests[row.place].id,
@@ -171,12 +204,19 @@ class VlmBackend:
             for row, tokens, logprobs in zip(rows, pen.tokens, pen.logprobs, strict=True)
         ]
 
-    def _weigh(self, rows: Sequence[_Asked], options: Sequence[list[int]]) -> list[list[float]]:
+    def _weigh(
+        self,
+        rows: Sequence[_Asked],
+        options: Sequence[list[int]],
+        sights: list[Sight] | None,
+    ) -> list[list[float]]:
         """Summed raw log-probability of every option, a list a row."""
         copies = 1 if all(len(ids) == 1 for ids in options) else len(options)
         rail = Rail(options, copies)
         repeated = [row for row in rows for _ in range(copies)]
-        rail.run(self.loaded, [row.ids for row in repeated], [row.seen for row in repeated])
+        if sights is not None:
+            sights = [sight for sight in sights for _ in range(copies)]
+        rail.run(self.loaded, [row.ids for row in repeated], [row.seen for row in repeated], sights)
         weights = rail.weights()
         if any(math.isnan(value) for row in weights for value in row):
             raise BackendError(f"model {self.loaded.name}: its weights give no probabilities")

@@ -12,11 +12,8 @@ __all__ = ["vlm_prompt"]
 
 def vlm_prompt(loaded: LoadedVlm, request: Request, hint: Hint) -> list[int] | None:
     """Tokens of what is asked, the image one of them; None where it cannot be said."""
-    messages = [Message("user", request.prompt)]
-    if loaded.chat.fault(messages):
-        return None
     try:
-        (asked,) = loaded.spell(messages)
+        (asked,) = loaded.spell([Message("user", request.prompt)])
     except CannotEncodeError:
         return None
     # The hint shows a box as the model spells it: it is not spelled again.

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from genixer.errors import CannotEncodeError
 
-__all__ = ["BoxSpelling", "read_boxes", "write_boxes"]
+__all__ = ["BoxSpelling", "own_signs", "read_boxes", "write_boxes"]
 
 BoxSpelling = Literal["brackets", "spaced_brackets", "box_marks", "location_tokens"]
 """`brackets`: `[1,2,3,4]`; `spaced_brackets`: `[1, 2, 3, 4]` (Qwen2.5-VL, Qwen3-VL);
@@ -52,6 +52,15 @@ _SPELLINGS = {
 }
 
 
+def own_signs(text: str, spelling: BoxSpelling) -> list[str]:
+    """Signs in `text` that belong to the model's boxes alone, as often as they stand there.
+
+    >>> own_signs("<loc0002> or <|box_start|>", "location_tokens")
+    ['<loc0002>']
+    """
+    return [] if spelling == "brackets" else re.findall(_SPELLINGS[spelling].own, text)
+
+
 def write_boxes(text: str, spelling: BoxSpelling) -> str:
     """`text` of a task with its boxes spelled as the model does.
 
@@ -67,7 +76,7 @@ def write_boxes(text: str, spelling: BoxSpelling) -> str:
     if spelling == "brackets":
         return text
     known = _SPELLINGS[spelling]
-    if re.search(known.own, text) or re.search(known.box, text):
+    if own_signs(text, spelling) or re.search(known.box, text):
         raise CannotEncodeError("box_mark", text)
     if _TOUCHING.search(text):
         raise CannotEncodeError("touching_boxes", text)

@@ -3,24 +3,35 @@
 What the assistant says is found by rendering turn by turn: each shorter rendering must be the
 beginning of the longer one. Its tokens are found by their offsets; where a token reaches over the
 border, the conversation is refused rather than trained on a guess.
+
+Words that look like a control token are words. They are **veiled** before the template sees them:
+the first sign of the look-alike becomes one that no text has. Behind the template the veil changes
+sides, from the words to the template's own tokens, and a second tokenizer reads the text that knows
+control tokens under their veiled names alone. So `<|im_end|>` in a caption is read as any text is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 from genixer.data import Message
-from genixer.errors import ConfigError
+from genixer.errors import CannotEncodeError, ConfigError
 
 __all__ = ["Chat", "Spoken"]
 
 UNALIGNED = "unaligned_answer"
 """Reason for a conversation whose answers are not whole tokens."""
-CONTROL_MARK = "control_mark"
-"""Reason for a conversation whose words hold what the model takes for a control token."""
+_VEIL = "\ufdd0"
+"""Stands for the first sign of a veiled mark: no text may hold this code point (Unicode 23.7)."""
+
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
+"""A token that spells one byte: no control, whatever a tokenizer says."""
 
 
 @dataclass(frozen=True)
@@ -38,19 +49,41 @@ class Chat:
     """A tokenizer and a chat template. `image_token` stands for the image; `end_ids` end a turn."""
 
     def __init__(
-        self, tokenizer: Any, template: str, image_token: str, end_ids: Sequence[int], end: str = ""
+        self,
+        tokenizer: Any,
+        template: str,
+        image_token: str,
+        end_ids: Sequence[int],
+        end: str = "",
+        own: Iterable[str] = (),
     ) -> None:
-        """`end` is put after every answer, for a template that does not end one itself."""
+        """`end` is put after every answer, for a template that does not end one itself.
+
+        `own` are tokens that control something beside those the tokenizer says are special.
+        """
         self.tokenizer, self.template, self.image_token = tokenizer, template, image_token
         self.end_ids, self.end = frozenset(end_ids), end
         self.image_id: int = tokenizer.convert_tokens_to_ids(image_token)
         special = (t.content for t in tokenizer.added_tokens_decoder.values() if t.special)
-        self._control = (image_token, *(mark for mark in special if mark.strip()))
+        named = (mark for mark in special if mark.strip() and not _BYTE.fullmatch(mark))
+        marks: set[str] = {image_token, *named, *own}
+        # The longest first: one may begin as another does.
+        longest = sorted(marks, key=len, reverse=True)
+        self._marks: dict[str, str] = {mark: _VEIL + mark[1:] for mark in longest}
+        self._plain = re.compile("|".join(map(re.escape, self._marks)))
+        both = (*self._marks, *self._marks.values())
+        self._either = re.compile("|".join(map(re.escape, both)))
+        self._names = {veiled: mark for mark, veiled in self._marks.items()}
 
-    def fault(self, messages: Sequence[Message]) -> str:
-        """Why the words of `messages` must not be given to the template; empty if they may."""
-        held = any(mark in message.text for message in messages for mark in self._control)
-        return CONTROL_MARK if held else ""
+    def veil(self, text: str) -> str:
+        """`text` in which nothing is a control token any more, for the words of a message.
+
+        Raises `CannotEncodeError`, `control_mark`, for text with a veil of its own.
+        """
+        veiled = self._plain.sub(lambda found: self._marks[found[0]], text)
+        if _VEIL in text or self._plain.search(veiled):
+            raise CannotEncodeError("control_mark", text)
+        return veiled
 
     def render(self, messages: Sequence[Message], image: bool, reply: bool = False) -> str:
         """Text of `messages`, the image in the first of them; `reply` opens the assistant's turn.
@@ -76,7 +109,7 @@ class Chat:
 
     def prompt_ids(self, messages: Sequence[Message], image: bool = True) -> list[int]:
         """Tokens to continue from: `messages`, whose last is the user's, and an opened reply."""
-        ids: list[int] = self._encode(self.render(messages, image, reply=True))["input_ids"]
+        ids, _ = self._encode(self.render(messages, image, reply=True))
         return ids
 
     def reply_ids(self, text: str) -> list[int]:
@@ -84,7 +117,8 @@ class Chat:
 
         Raises `ConfigError` where they cannot be told from what stands before.
         """
-        spoken = self.spoken([Message("user", "?"), Message("assistant", text)], image=False)
+        said = [Message("user", "?"), Message("assistant", self.veil(text))]
+        spoken = self.spoken(said, image=False)
         if isinstance(spoken, str):
             raise ConfigError(f"{text!r} cannot be said in this chat template: {spoken}")
         ids = [one for one, own in zip(spoken.ids, spoken.own, strict=True) if own]
@@ -99,8 +133,7 @@ class Chat:
         """
         whole = self.render(messages, image)
         spans = list(self._answers(whole, messages, image))
-        encoded = self._encode(whole, return_offsets_mapping=True)
-        ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
+        ids, offsets = self._encode(whole)
         own = [False] * len(ids)
         for span in spans:
             found = span and _covering(offsets, *span)
@@ -129,11 +162,48 @@ class Chat:
                 # Space after the end mark belongs to the template, not to the answer.
                 yield len(before), len(through.rstrip())
 
-    def _encode(self, text: str, **options: Any) -> Any:
+    def _encode(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Tokens of a rendered `text`, and where each stands in it."""
         begin = self.tokenizer.bos_token
         # As in the library: a template that writes the first token itself wants no second one.
         bare = begin is not None and text.startswith(begin)
-        return self.tokenizer(text, add_special_tokens=not bare, **options)
+        if _VEIL not in text:
+            found = self.tokenizer(text, add_special_tokens=not bare, return_offsets_mapping=True)
+            return found["input_ids"], found["offset_mapping"]
+        # A veil is one sign, as what it stands for: all offsets stay.
+        turned = self._either.sub(lambda found: self._turned(found[0]), text)
+        veiled = self._veiled.encode(turned, add_special_tokens=not bare)
+        return veiled.ids, veiled.offsets
+
+    def _turned(self, mark: str) -> str:
+        return self._names[mark] if mark.startswith(_VEIL) else self._marks[mark]
+
+    @cached_property
+    def _veiled(self) -> Any:
+        """The same tokenizer that knows control tokens by their veiled names alone."""
+        from tokenizers import Tokenizer
+
+        written = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        for token in written["added_tokens"]:
+            token["content"] = self._marks.get(token["content"], token["content"])
+        model = written["model"]
+        words = model["vocab"]
+        if isinstance(words, dict):
+            renamed: Any = {self._marks.get(word, word): number for word, number in words.items()}
+        else:
+            renamed = [[self._marks.get(word, word), score] for word, score in words]
+        model["vocab"] = renamed
+        if model.get("unk_token") in self._marks:
+            model["unk_token"] = self._marks[model["unk_token"]]
+        if "merges" in model:
+            # No run of words may add up to a control token.
+            model["merges"] = [pair for pair in model["merges"] if _joined(pair) not in self._marks]
+        return Tokenizer.from_str(json.dumps(written))
+
+
+def _joined(pair: str | Sequence[str]) -> str:
+    """What a merge of two pieces makes; older files write it as one text with a space."""
+    return pair.replace(" ", "") if isinstance(pair, str) else "".join(pair)
 
 
 def _covering(offsets: Sequence[tuple[int, int]], start: int, end: int) -> range | None:

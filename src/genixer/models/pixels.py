@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from genixer.models.base import Preset
 
-__all__ = ["Pixels"]
+__all__ = ["Pixels", "padded"]
 
 _Square = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -59,8 +59,6 @@ class Pixels:
         return torch.from_numpy(found)
 
     def _padded_then_resized(self, image: Image) -> Image:
-        from PIL import Image as Pillow
-
         longer, how = max(image.size), self._resampling()
         width = longer
         if image.width > image.height:
@@ -68,10 +66,7 @@ class Pixels:
             # padding need not be resized to get the bits of the whole square.
             width = self._side
             image = image.resize((width, image.height), how)
-        if image.size != (width, longer):
-            square = Pillow.new("RGB", (width, longer), self._colour)
-            square.paste(image, ((width - image.width) // 2, (longer - image.height) // 2))
-            image = square
+        image = padded(image, (width, longer), self._colour)
         return image.resize((self._side, self._side), how)
 
     def _resized_then_padded(self, image: Image) -> Image:
@@ -84,17 +79,29 @@ class Pixels:
             shrinks = width < image.width
             how = Pillow.Resampling.HAMMING if shrinks else self._resampling()
             image = image.resize((width, height), how)
-        if width == height:
-            return image
-        square = Pillow.new("RGB", (self._side, self._side), self._colour)
-        square.paste(image, ((self._side - width) // 2, (self._side - height) // 2))
-        return square
+        return padded(image, (self._side, self._side), self._colour)
 
     def _resampling(self) -> Resampling:
         from PIL import Image as Pillow
 
         filters = Pillow.Resampling
         return filters.BICUBIC if self._filter == "bicubic" else filters.BILINEAR
+
+
+def padded(image: Image, size: tuple[int, int], colour: tuple[int, ...]) -> Image:
+    """`image` in the middle of `size` (width, height), the rest in `colour`.
+
+    >>> from PIL import Image
+    >>> padded(Image.new("RGB", (4, 2)), (4, 4), (1, 2, 3)).getpixel((0, 0))
+    (1, 2, 3)
+    """
+    from PIL import Image as Pillow
+
+    if image.size == size:
+        return image
+    found = Pillow.new("RGB", size, colour)
+    found.paste(image, ((size[0] - image.width) // 2, (size[1] - image.height) // 2))
+    return found
 
 
 def _levels(preset: Preset) -> np.ndarray[Any, np.dtype[np.float32]]:

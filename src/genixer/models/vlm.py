@@ -12,7 +12,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +22,11 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from genixer.data import Message
-from genixer.errors import ConfigError
-from genixer.models.box_text import read_boxes, write_boxes
+from genixer.errors import CannotEncodeError, ConfigError
+from genixer.models.box_text import own_signs, read_boxes, write_boxes
 from genixer.models.chat import Chat
+from genixer.models.pixels import padded
+from genixer.models.sight import Sight, look_once, shares_sights
 from genixer.models.published_names import publish_names
 from genixer.models.vlm_parts import load_model, load_processor, weights_digest
 from genixer.models.vlm_preset import PRESET_FILE, VlmPreset, preset_for
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
 
     from genixer.tasks.base import Canvas
 
-__all__ = ["Inputs", "LoadedVlm", "Seen", "load_vlm"]
+__all__ = ["LoadedVlm", "Seen", "load_vlm"]
 
 
 @dataclass(frozen=True)
@@ -45,14 +48,6 @@ class Seen:
 
     ids: list[int]
     features: dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What one forward pass takes: `tensors` by the model's own names, and the rows' lengths."""
-
-    tensors: dict[str, Tensor]
-    lengths: list[int] = field(default_factory=list)
 
 
 class LoadedVlm:
@@ -74,7 +69,11 @@ class LoadedVlm:
         template = preset.chat_template or processor.chat_template or self.tokenizer.chat_template
         if not template:
             raise ConfigError(f"{folder} has no chat template; name a preset that has one")
-        self.chat = Chat(self.tokenizer, template, processor.image_token, self.end_ids, preset.end)
+        added = (token.content for token in self.tokenizer.added_tokens_decoder.values())
+        boxes = {sign for mark in added for sign in own_signs(mark, preset.boxes)}
+        self.chat = Chat(
+            self.tokenizer, template, processor.image_token, self.end_ids, preset.end, boxes
+        )
         self._image_tokens: dict[tuple[int, int], int | None] = {}
         text = model.config.get_text_config()
         self.most_tokens: int = text.max_position_embeddings
@@ -84,8 +83,18 @@ class LoadedVlm:
         return self.preset.canvas(width, height)
 
     def spell(self, messages: Sequence[Message]) -> list[Message]:
-        """`messages` with boxes spelled the model's way; raises `CannotEncodeError`."""
-        return [Message(m.role, write_boxes(m.text, self.preset.boxes)) for m in messages]
+        """`messages` with boxes spelled the model's way, and no control token in their words.
+
+        Raises `CannotEncodeError` for words that cannot be told from boxes.
+        """
+        return [Message(one.role, self._spelled(one)) for one in messages]
+
+    def _spelled(self, message: Message) -> str:
+        boxes = self.preset.boxes
+        if message.role == "assistant" and own_signs(message.text, boxes):
+            # Written by the model, these words would be read as a box.
+            raise CannotEncodeError("box_mark", message.text)
+        return write_boxes(self.chat.veil(message.text), boxes)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of `ids`, end tokens dropped, boxes spelled as a task's codec reads them."""
@@ -99,7 +108,8 @@ class LoadedVlm:
         """`image` (RGB, upright) as the image processor is to get it: squared, if need be."""
         if self.preset.frame != "padded_square":
             return image
-        return _squared(image, self.processor.image_processor.image_mean)
+        side, mean = max(image.size), self.processor.image_processor.image_mean
+        return padded(image, (side, side), tuple(round(255 * value) for value in mean))
 
     def look(self, image: Image) -> Seen:
         """`image` (RGB, upright) through the model's image processor.
@@ -138,36 +148,62 @@ class LoadedVlm:
         seen: Sequence[Seen],
         own: Sequence[Sequence[bool]] | None = None,
         left: bool = False,
-    ) -> Inputs:
-        """Padded `rows` with the images `seen` in them, in order.
+        pixels: bool = True,
+    ) -> dict[str, Tensor]:
+        """Padded `rows` with the images `seen` in them, in order, by the model's own names.
 
-        `own` marks the answers' tokens, for a model that reads all else in both directions. `left`
-        pads before the text, where it goes on being written.
+        On the CPU. `own` marks the answers' tokens, for a model that reads all else in both
+        directions. `left` pads before the text, where it goes on being written. Without `pixels`
+        the images' features have to be given another way.
         """
-        lengths = [len(row) for row in rows]
-        longest = max(lengths)
+        longest = max(len(row) for row in rows)
 
-        def padded(values: Sequence[Sequence[int]], fill: int) -> Tensor:
-            gaps = [[fill] * (longest - len(value)) for value in values]
-            both = zip(values, gaps, strict=True)
-            joined = [[*gap, *value] if left else [*value, *gap] for value, gap in both]
-            return torch.tensor(joined, device=self.model.device)
+        def padded(values: Iterable[Sequence[int]], fill: int) -> Tensor:
+            joined = []
+            for value in values:
+                gap = [fill] * (longest - len(value))
+                joined.append([*gap, *value] if left else [*value, *gap])
+            return torch.tensor(joined)
 
         tensors = {
             "input_ids": padded(rows, self.pad_id),
-            "attention_mask": padded([[1] * length for length in lengths], 0),
+            "attention_mask": padded(([1] * len(row) for row in rows), 0),
         }
         if self.preset.reads_prefix_both_ways:
-            kinds = own or [[False] * length for length in lengths]
-            tensors["token_type_ids"] = padded([[int(k) for k in kind] for kind in kinds], 0)
+            kinds = own or [[False] * len(row) for row in rows]
+            tensors["token_type_ids"] = padded(([int(k) for k in kind] for kind in kinds), 0)
         if self.processor.return_mm_token_type_ids:
-            kinds_of = [[int(one == self.chat.image_id) for one in row] for row in rows]
+            kinds_of = ([int(one == self.chat.image_id) for one in row] for row in rows)
             tensors["mm_token_type_ids"] = padded(kinds_of, 0)
+        shown = self.pictures(seen)
+        return tensors | {k: v for k, v in shown.items() if pixels or not k.startswith("pixel")}
+
+    def pictures(self, seen: Sequence[Seen]) -> dict[str, Tensor]:
+        """The images `seen` one after the other, as the model takes them, on the CPU."""
+        tensors = {}
         for name in dict.fromkeys(name for one in seen for name in one.features):
-            stacked = _stacked([one.features[name] for one in seen]).to(self.model.device)
-            floats = stacked.is_floating_point()
-            tensors[name] = stacked.to(self.model.dtype) if floats else stacked
-        return Inputs(tensors, lengths)
+            stacked = _stacked([one.features[name] for one in seen])
+            tensors[name] = stacked.to(self.model.dtype) if stacked.is_floating_point() else stacked
+        return tensors
+
+    @cached_property
+    def shares_sights(self) -> bool:
+        """Whether an image can be looked at once for many rows: tried with a blank one."""
+        from PIL import Image as Pillow
+
+        if not shares_sights(self.model):
+            return False
+        blank = self.look(Pillow.new("RGB", (64, 64)))
+        with torch.no_grad():
+            found = self.sights([blank])
+        tokens = blank.ids.count(self.chat.image_id)
+        return found is not None and len(found[0].features) == tokens
+
+    def sights(self, seen: Sequence[Seen]) -> list[Sight] | None:
+        """What the model's tower makes of the images `seen`; None where it cannot be told apart."""
+        pictures = self.pictures(seen)
+        there = {name: value.to(self.model.device) for name, value in pictures.items()}
+        return look_once(self.model, there, len(seen))
 
     def save(self, folder: Path) -> None:
         """Write a folder that plain transformers loads: weights, and the other files as they were.
@@ -224,17 +260,6 @@ def _end_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
     many = stated if isinstance(stated, list) else [stated]
     found = dict.fromkeys(one for one in (*many, tokenizer.eos_token_id) if one is not None)
     return tuple(found)
-
-
-def _squared(image: Image, mean: Sequence[float]) -> Image:
-    """`image` in the middle of a square of its longer side, the rest in the colour `mean`."""
-    from PIL import Image as Pillow
-
-    side = max(image.size)
-    colour = tuple(round(255 * value) for value in mean)
-    square = Pillow.new("RGB", (side, side), colour)
-    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-    return square
 
 
 def _stacked(parts: Sequence[Tensor]) -> Tensor:

@@ -8,6 +8,7 @@ whether a task or its node is to blame when an actor ends.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -25,9 +26,11 @@ from genixer.pipeline.worker import WorkerDied, WorkerLost
 from genixer.processes import THREAD_SETTINGS
 from genixer.store.manifest import Receipt
 
-# Before the import: nothing is sent to anybody, and a node that leaves is no error of ours.
+# Before the import: nothing is told to anybody, and a cluster of this machine alone, which is
+# started where no other one is named, can be reached from this machine alone.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+if not os.environ.get("RAY_ADDRESS"):
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
 try:
     import ray
@@ -110,7 +113,7 @@ class RayPool:
         self._kind = ray.remote(
             num_cpus=config.cpus,
             num_gpus=config.gpus,
-            resources=config.resources or None,
+            resources=config.resources,
             max_restarts=-1,
             max_task_retries=0,
         )(Bench)
@@ -167,7 +170,7 @@ class RayPool:
         busy = sum(one.task is not None for one in self._actors)
         wanted = min(self._most, max(self._config.min_actors, busy + pending))
         while len(self._actors) < wanted:
-            handle = self._kind.remote(self._threads, str(Path.cwd()))
+            handle: Any = self._kind.remote(self._threads, str(Path.cwd()))
             self._actors.append(_Actor(handle, handle.node.options(max_task_retries=-1).remote()))
         before_s = time.monotonic() - self._config.idle_s
         for one in reversed(self._actors):
@@ -217,19 +220,13 @@ def _join(config: RayConfig, actors: int) -> bool:
     if ray.is_initialized():
         return False
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    address = config.address or os.environ.get("RAY_ADDRESS")
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        cpus = max(1, math.ceil(config.cpus * actors))
+        own = {name: amount * actors for name, amount in config.resources.items()}
+        options.update(num_cpus=cpus, resources=own, include_dashboard=False)
     try:
-        if address:
-            ray.init(address=address, **options)
-        else:
-            cpus = max(1, round(config.cpus * actors))
-            ray.init(
-                address="local",
-                num_cpus=cpus,
-                include_dashboard=False,
-                _node_ip_address="127.0.0.1",
-                **options,
-            )
+        ray.init(address=address or "local", **options)
     except (RayError, ConnectionError, ValueError, RuntimeError) as error:
         raise ConfigError(
             f"ray.address {address or 'local'}: {_first_line(error)}; "
@@ -239,7 +236,8 @@ def _join(config: RayConfig, actors: int) -> bool:
 
 
 def _nodes_alive() -> set[str]:
-    return {str(node["NodeID"]) for node in ray.nodes() if node["Alive"]}
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return {str(node["NodeID"]) for node in nodes if node["Alive"]}
 
 
 def _first_line(error: Exception) -> str:

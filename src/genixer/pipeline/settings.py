@@ -10,12 +10,12 @@ import msgspec
 
 from genixer import __version__
 from genixer.config import RunConfig, parse_config
-from genixer.data import SCHEMA, encode_row
+from genixer.data import SCHEMA
 from genixer.errors import SettingsChangedError, StoreError
 from genixer.pipeline.plan import Plan
 from genixer.store.disk import write_atomic
 from genixer.store.fence import create_once
-from genixer.store.manifest import check_schema
+from genixer.store.manifest import check_schema, encode_stored, seal
 from genixer.yaml_source import YamlSource
 
 __all__ = ["RunFile", "StepIdentity", "check_unchanged", "read_run", "run_path", "write_run"]
@@ -42,6 +42,8 @@ class RunFile(msgspec.Struct, frozen=True):
     config: dict[str, Any]
     order: list[str]
     steps: dict[str, StepIdentity]
+    check: str = ""
+    """`seal` of all the others, in the file alone."""
 
     def run_config(self, run: Path) -> RunConfig:
         """The config that the run was made with."""
@@ -65,11 +67,19 @@ def read_run(run: Path) -> RunFile | None:
         return None
     check_schema(path, data)
     try:
-        return msgspec.json.decode(data, type=RunFile)
-    except msgspec.DecodeError as error:
-        raise StoreError(
-            f"{path}: not readable: {error}; it was changed by hand: use another run folder"
-        ) from error
+        known = msgspec.json.decode(data, type=RunFile)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _unreadable(path, f"{error}") from error
+    bare = msgspec.structs.replace(known, check="")
+    if known.check not in ("", seal(bare)):
+        raise _unreadable(path, f"its digest is {seal(bare)} instead of {known.check}")
+    return bare
+
+
+def _unreadable(path: Path, why: str) -> StoreError:
+    return StoreError(
+        f"{path}: not readable: {why}; it was damaged or changed by hand: use another run folder"
+    )
 
 
 def write_run(config: RunConfig, plan: Plan, *, once: bool = False) -> bool:
@@ -80,7 +90,7 @@ def write_run(config: RunConfig, plan: Plan, *, once: bool = False) -> bool:
     steps = {step.name: StepIdentity(step.fingerprint, step.identity) for step in plan.steps}
     order = [step.name for step in plan.steps]
     new = RunFile(SCHEMA, __version__, plan.name, plan.limit, config.raw(), order, steps)
-    data = msgspec.json.format(encode_row(new), indent=1) + b"\n"
+    data = encode_stored(new)
     path = run_path(plan.run)
     if once:
         return create_once(path, data)

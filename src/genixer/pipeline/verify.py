@@ -16,10 +16,19 @@ from genixer.pipeline.settings import RunFile, read_run
 from genixer.pipeline.tables import funnel
 from genixer.store.disk import digest_file
 from genixer.store.layout import FINISH, PREPARE, StepFolder, shard_unit
-from genixer.store.manifest import Counts, Manifest, Receipt, read_manifest, read_receipt
+from genixer.store.manifest import (
+    Counts,
+    Manifest,
+    Receipt,
+    read_manifest,
+    read_receipt,
+    read_stored,
+)
 from genixer.store.reader import read_lines, shard_entry
 
 __all__ = ["VerifyReport", "damaged_files", "verify"]
+
+_DAMAGED = "it is torn or damaged"
 
 
 @dataclass
@@ -78,6 +87,7 @@ def verify(run: str | Path) -> VerifyReport:
         manifest = read_manifest(place)
         if manifest is None:
             report.unfinished.append(name)
+            report.problems += [f"{path}: {why}" for path, why in damaged_files(place)]
             continue
         report.manifests[name] = manifest
         report.problems += [f"{path}: {why}" for path, why in damaged_files(place)]
@@ -90,6 +100,11 @@ def verify(run: str | Path) -> VerifyReport:
 
 def damaged_files(folder: StepFolder) -> Iterator[tuple[Path, str]]:
     """Committed files that are missing or not as their receipt says, and why."""
+    for path in sorted(folder.receipts.glob("*.json")):
+        if read_stored(path, Receipt) is None:
+            yield path, _DAMAGED
+    if folder.manifest.exists() and read_manifest(folder) is None:
+        yield folder.manifest, _DAMAGED
     for receipt in _receipts(folder):
         yield from _damaged_rows(folder, receipt)
         for inner, expected in receipt.files.items():

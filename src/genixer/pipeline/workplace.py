@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -38,6 +39,8 @@ def workplace(
         return ProcessPool(workers, threads, claim) if workers else InlinePool(claim)
 
     def ray(claim: Claim) -> Pool:
+        if config.ray.address:
+            os.environ["RAY_ADDRESS"] = config.ray.address  # read when Ray is imported
         from genixer.pipeline.ray import RayPool
 
         return RayPool(config.ray, max(workers, 1), threads, claim)

@@ -11,6 +11,7 @@ block is tried once more as it is, then in halves, until the request stands alon
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from genixer.errors import BackendError, MemoryFullError
 from genixer.inference.ahead import announce
 from genixer.inference.base import Backend, Streams
 from genixer.store.journal import Journal
+from genixer.store.shards import raw_text
 
 __all__ = ["Answer", "Answers", "keyed"]
 
@@ -41,8 +43,11 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, tag="answer"):
     frame: str = ""
     decimals: int = 0
     revision: str = ""
+    reason: str = "backend_error"
     detail: str = ""
-    """Why there is none, where the request was given up."""
+    """Why there is no completion, if it is not the backend that says so."""
+    raw: str = ""
+    """What came instead (`raw_text`)."""
 
 
 class _Tried(msgspec.Struct, frozen=True, array_like=True, tag="tried"):
@@ -193,6 +198,11 @@ class Answers:
         """Note answers; those that are to `last` are found again after a crash."""
         answers = []
         for key, completion in pairs:
+            detail = _unstorable(completion)
+            if detail:
+                nothing, raw = _nothing(completion.request_id), raw_text(completion.text)
+                answers.append(Answer(key, nothing, reason="bad_answer", detail=detail, raw=raw))
+                continue
             image = asked[key].image
             canvas = backend.canvas(image.width, image.height)
             answers.append(Answer(key, completion, canvas.frame, canvas.decimals, backend.revision))
@@ -203,6 +213,21 @@ class Answers:
     def _give_up(self, request: Request, key: str) -> None:
         detail = "the model's process ended, or ran out of memory, whenever it was asked this"
         log.warning("request %s is given up: %s", request.id, detail)
-        answer = Answer(key, Completion(request.id, "", (), (), "error"), detail=detail)
+        answer = Answer(key, _nothing(request.id), detail=detail)
         self._journal.append([_encode(answer)])
         self.known[key] = answer
+
+
+def _nothing(request_id: str) -> Completion:
+    return Completion(request_id, "", (), (), "error")
+
+
+def _unstorable(completion: Completion) -> str:
+    """Why no row can hold `completion`; empty if one can."""
+    if not all(map(math.isfinite, completion.logprobs)):
+        return "a log-probability is no finite number"
+    try:
+        completion.text.encode()
+    except UnicodeEncodeError as error:
+        return f"no Unicode text: {error.reason} at character {error.start}"
+    return ""

@@ -143,14 +143,17 @@ class MixStage(Stage):
         return self._check
 
     def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:
-        """About 20 000 candidates a second, 1000 where their pictures are looked at."""
+        """What is drawn, before leaks; 20 000 candidates a second, 1000 whose pictures are seen."""
         roles = ("base",) if self.settings.arm == "none" else ("base", "synthetic")
-        counts = [one.kept for role in roles for one in inputs.get(role, ())]
-        if None in counts:
+        counts = [[one.kept for one in inputs.get(role, ())] for role in roles]
+        if any(None in of_role for of_role in counts):
             return Estimate()
-        items = sum(count or 0 for count in counts)
+        base, synthetic = (sum(n or 0 for n in of_role) for of_role in (*counts, [])[:2])
+        items, most = base + synthetic, self.settings.max_synthetic
+        kept = round(base * self.settings.base_fraction)
+        kept += synthetic if most is None else min(synthetic, most)
         each = 1 / (1000 if self.settings.leak_index else 20_000)
-        return Estimate(items, items, seconds=items * each, bytes=items * 700)
+        return Estimate(items, kept, seconds=items * each, bytes=items * 700)
 
     def _roles(self) -> tuple[str, ...]:
         if self.settings.arm == "none":

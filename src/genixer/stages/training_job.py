@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from genixer.data import SftRow, encode_row
-from genixer.stages.base import FileWriter, Step
+from genixer.stages.base import FileWriter, Step, StepOutput
 from genixer.training.schedule import Schedule
 
-__all__ = ["Note", "Tracker", "carry_out", "count_row", "schedule_of"]
+__all__ = ["Job", "Note", "Tracker", "carry_out", "count_row", "schedule_of"]
 
 log = logging.getLogger(__name__)
 
@@ -19,30 +20,20 @@ Note = Callable[[dict[str, Any]], None]
 Tracker = Literal["jsonl", "tensorboard", "wandb", "trackio"]
 
 
-class _Settings(Protocol):
-    @property
-    def processes(self) -> int: ...
-
-    @property
-    def track(self) -> tuple[Tracker, ...]: ...
-
-
 class _Scheduled(Protocol):
     @property
     def steps_when_limited(self) -> int: ...
 
 
-class _Job(Protocol):
-    """A training that any process can take up."""
+@dataclass(frozen=True)
+class Job:
+    """A training that any process can take up: rows, a place for checkpoints, one for weights."""
 
-    @property
-    def settings(self) -> _Settings: ...
-
-    @property
-    def step(self) -> Step: ...
-
-    @property
-    def folder(self) -> Path: ...
+    settings: Any
+    step: Step
+    rows: StepOutput
+    workspace: Path
+    folder: Path
 
 
 def schedule_of(settings: _Scheduled, limited: bool) -> Schedule:
@@ -68,7 +59,7 @@ def count_row(seen: dict[str, int], row: SftRow) -> None:
 
 
 def carry_out(
-    job: _Job, here: Callable[[Any, Note], dict[str, Any]], elsewhere: str, out: FileWriter
+    job: Job, here: Callable[[Any, Note], dict[str, Any]], elsewhere: str, out: FileWriter
 ) -> None:
     """Do `job` and keep what it made: the job's folder, `log.jsonl` and `seen.json`.
 

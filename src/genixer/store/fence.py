@@ -139,9 +139,9 @@ def _move_once(source: Path, target: Path) -> None:
 
 def _drop_leftovers(folder: StepFolder, unit: str, old: Receipt | None, new: Receipt) -> None:
     """Remove what an earlier commit of the unit made and this one does not."""
-    for path in old.files if old else ():
-        if path not in new.files:
-            (folder.files / path).unlink(missing_ok=True)
+    for name in old.files if old else ():
+        if name not in new.files:
+            (folder.files / name).unlink(missing_ok=True)
     for kind in _ROWS:
         path = folder.output(kind, unit)
         if path.name not in new.outputs:

@@ -27,7 +27,7 @@ __all__ = ["SYNC_ROWS", "SYNC_S", "Journal"]
 
 log = logging.getLogger(__name__)
 
-SYNC_ROWS = 1024
+SYNC_ROWS = 4096
 """Rows that may lie with the system, not yet on disk."""
 SYNC_S = 1.0
 """Seconds that rows may arrive in without being synced."""

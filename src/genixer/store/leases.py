@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from genixer.store.holders import Holder, Watch
 from genixer.store.layout import StepFolder
 from genixer.store.workspaces import release_workspaces
 
-__all__ = ["LeaseBook", "close_leases", "leases_folder"]
+__all__ = ["LeaseBook", "clear_ended", "close_leases", "leases_folder"]
 
 
 def leases_folder(run: Path) -> Path:
@@ -144,11 +144,25 @@ def close_leases(run: Path, folders: list[StepFolder]) -> None:
         home.replace(aside)
     for folder in folders:
         release_workspaces(folder)
-        for stage in folder.scratch.glob("*@*"):
-            unit, _, name = stage.name.partition("@")
-            epoch, _, number = name.rpartition(".")
-            if number.isdecimal():
-                fence = Fence(aside / epoch / folder.name / f"{unit}.{number}", int(number), epoch)
-                if fence.written:
-                    finish_commit(folder, unit, fence)
+        for stage, unit, fence in _stages(folder, aside):
+            if fence.written:
+                finish_commit(folder, unit, fence)
+            shutil.rmtree(stage, ignore_errors=True)
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def clear_ended(run: Path, folder: StepFolder) -> None:
+    """Remove unfinished work that was given up; what has a lease stays."""
+    for stage, _, fence in _stages(folder, leases_folder(run)):
+        if fence.ended and not fence.written:
+            shutil.rmtree(stage, ignore_errors=True)
+
+
+def _stages(folder: StepFolder, home: Path) -> Iterator[tuple[Path, str, Fence]]:
+    """Units that lie aside, with the leases they were done under, if any was."""
+    for stage in folder.scratch.glob("*"):
+        unit, _, name = stage.name.partition("@")
+        epoch, _, number = name.rpartition(".")
+        number = number if number.isdecimal() else "0"
+        lease = home / epoch / folder.name / f"{unit}.{number}"
+        yield stage, unit, Fence(lease, int(number), epoch)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import xxhash
 
 from genixer.data import SCHEMA, content_id, encode_row
 from genixer.errors import StoreError
@@ -31,6 +32,7 @@ __all__ = [
     "read_manifest",
     "read_receipt",
     "read_stored",
+    "seal",
     "write_stored",
 ]
 
@@ -109,6 +111,8 @@ class Receipt(_Stored, frozen=True):
     """Of `prepare` only: how many work items the step has."""
     one_to_one: bool = False
     """Of `prepare` only: whether those are exactly the rows of the role `rows`."""
+    check: str = ""
+    """`seal` of all the others, in the file alone."""
 
     @property
     def content(self) -> str:
@@ -152,6 +156,19 @@ class Manifest(_Stored, frozen=True):
     versions: dict[str, str]
     seconds: float
     host: dict[str, str]
+    check: str = ""
+    """`seal` of all the others, in the file alone."""
+
+
+def seal(what: msgspec.Struct) -> str:
+    """Digest of a struct with an empty `check`: a changed bit in its file shows by it."""
+    return xxhash.xxh3_64_hexdigest(encode_row(what))
+
+
+def encode_stored(what: msgspec.Struct) -> bytes:
+    """Readable JSON of a struct with an empty `check`, which it gets."""
+    whole = msgspec.structs.replace(what, check=seal(what))
+    return msgspec.json.format(encode_row(whole), indent=1) + b"\n"
 
 
 def write_stored(path: Path, what: Receipt | Manifest) -> None:
@@ -159,13 +176,8 @@ def write_stored(path: Path, what: Receipt | Manifest) -> None:
     write_atomic(path, encode_stored(what))
 
 
-def encode_stored(what: Receipt | Manifest) -> bytes:
-    """A receipt or manifest as readable JSON."""
-    return msgspec.json.format(encode_row(what), indent=1) + b"\n"
-
-
 def read_stored(path: Path, kind: type[T]) -> T | None:
-    """Receipt or manifest at `path`; None when absent or torn, that is, not committed.
+    """Receipt or manifest at `path`; None when absent, torn or damaged, that is, not committed.
 
     Raises `StoreError` for one that a newer genixer wrote.
     """
@@ -174,10 +186,13 @@ def read_stored(path: Path, kind: type[T]) -> T | None:
     except FileNotFoundError:
         return None
     try:
-        return msgspec.json.decode(data, type=kind)
-    except msgspec.DecodeError:
+        stored = msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError):
         check_schema(path, data)
         return None
+    bare = msgspec.structs.replace(stored, check="")
+    # Those of earlier versions have none.
+    return bare if stored.check in ("", seal(bare)) else None
 
 
 def check_schema(path: Path, data: bytes) -> None:
@@ -188,7 +203,7 @@ def check_schema(path: Path, data: bytes) -> None:
 
     try:
         schema = msgspec.json.decode(data, type=Head).schema
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return
     if schema > SCHEMA:
         raise StoreError(

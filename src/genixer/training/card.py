@@ -9,27 +9,35 @@ from genixer.training.schedule import Schedule
 
 __all__ = ["write_cards"]
 
-_LOAD_MODEL = """```python
-import genixer.models.llava
-
-model = genixer.models.llava.load("THIS FOLDER")
-```"""
 _LOAD_ADAPTER = """```python
 from peft import PeftModel
 
 adapted = PeftModel.from_pretrained(start_model, "THIS FOLDER")
 ```"""
-_HOW_TO_LOAD = {"model": ("transformers", _LOAD_MODEL), "adapter": ("peft", _LOAD_ADAPTER)}
 
 
 def write_cards(
-    folder: Path, start: str, preset: str, rows: Mapping[str, int], schedule: Schedule, steps: int
+    folder: Path,
+    loads: str,
+    start: str,
+    preset: str,
+    rows: Mapping[str, int],
+    schedule: Schedule,
+    steps: int,
 ) -> None:
     """Write `README.md` into `model/` and `adapter/` below `folder`, where they are.
 
-    `rows` counts what was trained on, by source and task.
+    `loads` is the function, `module.function`, that loads the model; `rows` counts what was trained
+    on, by source and task.
     """
-    for name, (library, how) in _HOW_TO_LOAD.items():
+    module = loads.rpartition(".")[0]
+    load_model = f"""```python
+import {module}
+
+model = {loads}("THIS FOLDER")
+```"""
+    ways = {"model": ("transformers", load_model), "adapter": ("peft", _LOAD_ADAPTER)}
+    for name, (library, how) in ways.items():
         if (folder / name).is_dir():
             text = _card(library, how, start, preset, rows, schedule, steps)
             (folder / name / "README.md").write_text(text, encoding="utf-8")

@@ -16,10 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from genixer.data import SftRow
+from genixer.data import ImageRef, SftRow
 from genixer.errors import CannotEncodeError
+from genixer.models.sight import in_place_of_pixels, look_once
 from genixer.store.images import open_image
 from genixer.training.batch import NO_LOSS, Conversation, Visit
+from genixer.training.order import Room
+from genixer.training.schedule import Schedule
 
 if TYPE_CHECKING:
     from genixer.models.vlm import LoadedVlm, Seen
@@ -32,10 +35,15 @@ class ChatBatch:
     """Tensors of one step.
 
     `inputs` are the model's, `input_ids` [B, T] among them; `labels` [B, T] int64, -100 where there
-    is no loss; `loss_weight` [B, T] float32.
+    is no loss; `loss_weight` [B, T] float32. `pictures` are what the tower reads, an image once
+    whatever the number of rows about it, and `image_of` says which is whose, a number for each row
+    that has one; `pictures` is empty where the family's towers cannot be run apart: then pixels
+    stand among the `inputs`.
     """
 
     inputs: dict[str, Tensor]
+    pictures: dict[str, Tensor]
+    image_of: list[int]
     labels: Tensor
     loss_weight: Tensor
     row_ids: list[str] = field(default_factory=list)
@@ -47,10 +55,10 @@ class ChatBatch:
 
     def to(self, device: torch.device) -> ChatBatch:
         """The same on `device`."""
-        inputs = {name: value.to(device) for name, value in self.inputs.items()}
         return replace(
             self,
-            inputs=inputs,
+            inputs={name: value.to(device) for name, value in self.inputs.items()},
+            pictures={name: value.to(device) for name, value in self.pictures.items()},
             labels=self.labels.to(device),
             loss_weight=self.loss_weight.to(device),
         )
@@ -72,9 +80,6 @@ def encode_chat(row: SftRow, model: LoadedVlm, max_tokens: int = 0) -> Conversat
         return "no_answer"
     if preset.most_pairs is not None and answers > preset.most_pairs:
         return "several_pairs"
-    reason = chat.fault(row.messages)
-    if reason:
-        return reason
     places = 1 if row.image is None else model.image_tokens(row.image.width, row.image.height)
     if places is None:
         return "image_refused"
@@ -92,46 +97,63 @@ def encode_chat(row: SftRow, model: LoadedVlm, max_tokens: int = 0) -> Conversat
 
 
 class VlmLesson:
-    """Rows of visits (`genixer.training.batch`) and an image-text model.
+    """Rows of visits (`genixer.training.batch`) and an image-text model: a `Lesson`."""
 
-    What the training loop asks of a network: `batch`, `loss`, `parts`, `blocks`, `ready`.
-    """
-
-    def __init__(self, model: LoadedVlm, images: Path, length_power: float = 0.5) -> None:
-        """Teach `model`; paths of images are below `images`.
-
-        A conversation of n trained tokens weighs n ** (1 - `length_power`) in all.
-        """
-        self.model, self._images, self._length_power = model, images, length_power
+    def __init__(self, model: LoadedVlm, images: Path, schedule: Schedule | None = None) -> None:
+        """Teach `model`; paths of images are below `images`."""
+        schedule = schedule or Schedule()
+        self.model, self._images, self._length_power = model, images, schedule.length_power
         self.network: nn.Module = model.model
+        # Found out now: later the weights may be cut among processes.
+        self._once = model.shares_sights
+        if schedule.gradient_checkpointing:
+            model.model.activation_checkpointing_enable({"use_reentrant": False})
+
+    def room(self) -> Room:
+        """Rows as long as their longest conversation, each with the tokens of its own image."""
+
+        def prefix(image: ImageRef | None) -> int:
+            # The mark that the image's tokens take the place of is counted with the words.
+            many = None if image is None else self.model.image_tokens(image.width, image.height)
+            return (many or 1) - 1
+
+        return Room(self.model.most_tokens, prefix, joined=False)
 
     def batch(self, rows: Sequence[Sequence[Visit]]) -> ChatBatch:
         """Tensors of `rows`; each image is read and prepared once."""
         ids: list[list[int]] = []
         own: list[list[bool]] = []
         seen: list[Seen] = []
+        image_of: list[int] = []
         names: list[str] = []
         for visit in (visit for row in rows for visit in row):
             look = self._look(visit)
+            seen += [look] if look else []
             for one in visit.conversations:
                 tokens, mine = one.ids.tolist(), one.own.tolist()
                 if look is not None:
                     at = tokens.index(self.model.chat.image_id)
                     mine = [*mine[:at], *[False] * len(look.ids), *mine[at + 1 :]]
                     tokens = self.model.insert(tokens, look)
-                    seen.append(look)
+                    image_of.append(len(seen) - 1)
                 ids.append(tokens)
                 own.append(mine)
                 names.append(one.row_id)
-        inputs = self.model.inputs(ids, seen, own).tensors
+        shown = [seen[number] for number in image_of]
+        inputs = self.model.inputs(ids, shown, own, pixels=not self._once)
+        pictures = self.model.pictures(seen) if self._once else {}
+        return ChatBatch(inputs, pictures, image_of, *self._labels(inputs, own), names)
+
+    def _labels(
+        self, inputs: Mapping[str, Tensor], own: Sequence[Sequence[bool]]
+    ) -> tuple[Tensor, Tensor]:
+        """Labels and weights: n trained tokens weigh n ** (1 - `length_power`) in all."""
         trained = torch.zeros(inputs["input_ids"].shape, dtype=torch.bool)
         for row, mine in zip(trained, own, strict=True):
             row[: len(mine)] = torch.tensor(mine)
-        trained = trained.to(inputs["input_ids"].device)
         counts = trained.sum(1, keepdim=True).clamp(min=1)
         weight = trained.float() * counts.float() ** -self._length_power
-        labels = inputs["input_ids"].masked_fill(~trained, NO_LOSS)
-        return ChatBatch(inputs, labels, weight, names)
+        return inputs["input_ids"].masked_fill(~trained, NO_LOSS), weight
 
     def _look(self, visit: Visit) -> Seen | None:
         """The visit's image as the model takes it; None for a visit to none."""
@@ -145,16 +167,20 @@ class VlmLesson:
         targets = batch.labels.roll(-1, 1)
         targets[:, -1] = NO_LOSS
         where = targets >= 0
-        logits = self.model.model(**batch.inputs, logits_to_keep=where, use_cache=False).logits
+        inputs: dict[str, Any] = dict(batch.inputs)
+        if batch.pictures:
+            sights = look_once(self.model.model, batch.pictures, max(batch.image_of) + 1) or []
+            inputs |= in_place_of_pixels([sights[number] for number in batch.image_of])
+        logits = self.model.model(**inputs, logits_to_keep=where, use_cache=False).logits
         chosen = batch.loss_weight.roll(-1, 1)[where]
         losses = nn.functional.cross_entropy(
             logits.float().view(-1, logits.shape[-1]), targets[where], reduction="none"
         )
         total = (losses * chosen).sum()
-        if "pixel_values" not in batch.inputs:
-            # Where weights are sharded, every process must have gradients of the same ones.
-            sight = (p for name in ("tower", "projector") for p in self.parts()[name].parameters())
-            total = total + sum(0.0 * p.sum() for p in sight if p.requires_grad)
+        # Where weights are sharded, every process must have gradients of the same ones, whether its
+        # rows have images or not; and towers have weights that no image reaches.
+        sight = (p for name in ("tower", "projector") for p in self.parts()[name].parameters())
+        total = total + sum(0.0 * p.sum() for p in sight if p.requires_grad)
         return total, chosen.sum()
 
     def ready(self) -> AbstractContextManager[None]:

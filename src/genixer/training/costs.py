@@ -16,7 +16,18 @@ import msgspec
 
 from genixer.models.base import Preset
 
-__all__ = ["Memory", "Parameters", "Setup", "hours", "memory", "parameters"]
+__all__ = [
+    "Decoder",
+    "Memory",
+    "Parameters",
+    "Setup",
+    "Shape",
+    "clip",
+    "hours",
+    "linear",
+    "memory",
+    "shape_of",
+]
 
 _GIB = 1 << 30
 
@@ -84,28 +95,79 @@ class Memory(msgspec.Struct, frozen=True):
         return f"{self.total / _GIB:.1f} GiB ({said})"
 
 
-def parameters(preset: Preset, words: int | None = None) -> Parameters:
-    """Parameters of a model of `preset` whose tokenizer has `words` tokens; its own by default.
+class Decoder(msgspec.Struct, frozen=True):
+    """Sizes of the language model."""
+
+    width: int
+    """D."""
+    inner: int
+    """I."""
+    layers: int
+    heads: int
+    """Features of all query heads."""
+    shared: int
+    """Features of all key heads, which several query heads may share."""
+    tied: bool = False
+    """Whether the words' embeddings are the same going in and out."""
+    extra: int = 0
+    """Numbers of a layer that are in no matrix."""
+
+    @classmethod
+    def of(cls, text: Mapping[str, Any], **known: Any) -> Decoder:
+        """From the words of a config."""
+        width, heads = int(text["hidden_size"]), int(text["num_attention_heads"])
+        head = int(text.get("head_dim") or width // heads)
+        return cls(
+            width=width,
+            inner=int(text["intermediate_size"]),
+            layers=int(text["num_hidden_layers"]),
+            heads=head * heads,
+            shared=head * int(text.get("num_key_value_heads", heads)),
+            **{"tied": bool(text.get("tie_word_embeddings", False)), "extra": 2 * width, **known},
+        )
+
+    @property
+    def linears(self) -> int:
+        """Numbers in the matrices of a layer."""
+        return 2 * self.width * (self.heads + self.shared) + 3 * self.width * self.inner
+
+    @property
+    def total(self) -> int:
+        """Numbers of all layers and the norm behind them."""
+        return self.layers * (self.linears + self.extra) + self.width
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """What of a model its costs follow from."""
+
+    parameters: Parameters
+    decoder: Decoder
+    vocabulary: int
+
+
+def shape_of(preset: Preset, words: int | None = None) -> Shape:
+    """Shape of a model of `preset` whose tokenizer has `words` tokens; its own by default.
 
     >>> from genixer.models.base import load_preset
-    >>> round(parameters(load_preset("llava_1_5_7b")).total / 1e9, 2)
+    >>> round(shape_of(load_preset("llava_1_5_7b")).parameters.total / 1e9, 2)
     7.06
     """
-    text, vision = _Decoder(preset.text), preset.vision
+    text, vision = Decoder.of(preset.text), preset.vision
     seen = int(vision["hidden_size"])
     words = preset.vocabulary if words is None else words
-    first, second = _linear(seen, text.width), _linear(text.width, text.width)
-    linear = preset.projector == "linear"
-    return Parameters(
-        tower=_clip(vision) if preset.tower == "clip" else _conv(vision),
-        projector=first if linear else first + second,
+    first, second = linear(seen, text.width), linear(text.width, text.width)
+    single = preset.projector == "linear"
+    found = Parameters(
+        tower=clip(vision) if preset.tower == "clip" else _conv(vision),
+        projector=first if single else first + second,
         embeddings=words * text.width * (1 if text.tied else 2),
-        decoder=text.layers * (text.linears + 2 * text.width) + text.width,
-        fixed=second if linear else 0,
+        decoder=text.total,
+        fixed=second if single else 0,
     )
+    return Shape(found, text, words)
 
 
-def memory(preset: Preset, setup: Setup, words: int | None = None) -> Memory:
+def memory(shape: Shape, setup: Setup) -> Memory:
     """What each device must hold at the fullest moment of a step.
 
     Weights that learn are kept in 32 bits with two moments each, whatever the `precision`; those
@@ -113,18 +175,17 @@ def memory(preset: Preset, setup: Setup, words: int | None = None) -> Memory:
     gathered for a while is counted as weights, in the precision's bits: all that learn with
     `zero2`, two layers of the decoder with `zero3` and `fsdp`.
     """
-    found = parameters(preset, words)
-    moving = _moving(preset, found, setup)
-    still = found.total + _adapters(preset, setup) - moving
+    found, decoder = shape.parameters, shape.decoder
+    moving = _moving(shape, setup)
+    still = found.total + _adapters(decoder, setup) - moving
     size = 4 if setup.precision == "fp32" else 2
     weights, gradients, optimiser = moving * 4, moving * 4, moving * 8
     if setup.parallel in ("zero2", "zero3", "fsdp"):
-        layers = _Decoder(preset.text).layers
-        gathered = moving if setup.parallel == "zero2" else 2 * found.decoder // layers
+        gathered = moving if setup.parallel == "zero2" else 2 * found.decoder // decoder.layers
         weights = weights // setup.world + gathered * size
         gradients, optimiser = gradients // setup.world, optimiser // setup.world
     weights += still * size
-    return Memory(weights, gradients, optimiser, _activations(preset, setup, words))
+    return Memory(weights, gradients, optimiser, _activations(shape, setup))
 
 
 def hours(tokens: int, tokens_per_second: float, world: int) -> float:
@@ -136,73 +197,56 @@ def hours(tokens: int, tokens_per_second: float, world: int) -> float:
     return tokens / (tokens_per_second * world) / 3600
 
 
-def _moving(preset: Preset, found: Parameters, setup: Setup) -> int:
+def _moving(shape: Shape, setup: Setup) -> int:
+    found = shape.parameters
     tower = found.tower if setup.tower else 0
     if setup.trainable == "projector":
         return found.projector + tower
     if setup.trainable == "lora":
         also = {"projector": found.projector, "embeddings": found.embeddings}
-        return _adapters(preset, setup) + sum(also[name] for name in setup.lora_also) + tower
+        beside = sum(also[name] for name in setup.lora_also)
+        return _adapters(shape.decoder, setup) + beside + tower
     return found.projector + found.embeddings + found.decoder + tower
 
 
-def _adapters(preset: Preset, setup: Setup) -> int:
+def _adapters(text: Decoder, setup: Setup) -> int:
     """Two thin matrices beside each linear layer of the decoder."""
     if setup.trainable != "lora":
         return 0
-    text = _Decoder(preset.text)
     sides = (
-        2 * (text.width + text.width)
+        2 * (text.width + text.heads)
         + 2 * (text.width + text.shared)
         + 3 * (text.width + text.inner)
     )
     return setup.lora_rank * sides * text.layers
 
 
-def _activations(preset: Preset, setup: Setup, words: int | None) -> int:
+def _activations(shape: Shape, setup: Setup) -> int:
     """What is kept between layers, and what one layer and the vocabulary need at their fullest."""
-    text = _Decoder(preset.text)
+    text = shape.decoder
     size = 4 if setup.precision == "fp32" else 2
     tokens = setup.rows * setup.tokens
     # Inputs of both norms and of the projections, queries, keys and values, what is attended,
     # gate, up, their product; scores are never kept whole (fused attention).
-    layer = tokens * size * (6 * text.width + 2 * text.shared + 4 * text.inner)
+    layer = tokens * size * (4 * text.width + 2 * text.heads + 2 * text.shared + 4 * text.inner)
     between = tokens * size * text.width
     kept = text.layers * between + layer if setup.checkpointing else text.layers * layer
-    vocabulary = preset.vocabulary if words is None else words
     # Scores, their softmax and its gradient, in 32 bits.
-    return kept + int(tokens * setup.answers) * vocabulary * 4 * 3
+    return kept + int(tokens * setup.answers) * shape.vocabulary * 4 * 3
 
 
-class _Decoder:
-    """Sizes of the decoder, from the words of its config."""
-
-    def __init__(self, text: Mapping[str, Any]) -> None:
-        self.width, self.inner = int(text["hidden_size"]), int(text["intermediate_size"])
-        self.layers, heads = int(text["num_hidden_layers"]), int(text["num_attention_heads"])
-        keys = int(text.get("num_key_value_heads", heads))
-        self.shared = self.width // heads * keys
-        """Features of all key heads, which several query heads may share."""
-        self.tied = bool(text.get("tie_word_embeddings", False))
-
-    @property
-    def linears(self) -> int:
-        """Numbers in the matrices of a layer."""
-        attention = 2 * self.width * self.width + 2 * self.width * self.shared
-        return attention + 3 * self.width * self.inner
-
-
-def _linear(width_in: int, width_out: int) -> int:
+def linear(width_in: int, width_out: int) -> int:
+    """Numbers of a linear layer with a bias."""
     return width_in * width_out + width_out
 
 
-def _clip(vision: Mapping[str, Any]) -> int:
+def clip(vision: Mapping[str, Any]) -> int:
     """Numbers in the stock CLIP tower, without the projection that LLaVA leaves out."""
     width, inner = int(vision["hidden_size"]), int(vision["intermediate_size"])
     patch = int(vision["patch_size"])
     places = (int(vision["image_size"]) // patch) ** 2 + 1
     embeddings = width + 3 * patch * patch * width + places * width
-    layer = 4 * _linear(width, width) + _linear(width, inner) + _linear(inner, width) + 4 * width
+    layer = 4 * linear(width, width) + linear(width, inner) + linear(inner, width) + 4 * width
     return embeddings + int(vision["num_hidden_layers"]) * layer + 4 * width
 
 
@@ -216,5 +260,5 @@ def _conv(vision: Mapping[str, Any]) -> int:
         before = width
     side = int(vision["image_size"]) >> len(widths)
     cells = side * side
-    mixed = 2 * before + _linear(before, 2 * features) + _linear(2 * features, features)
+    mixed = 2 * before + linear(before, 2 * features) + linear(2 * features, features)
     return found + cells * (before + features) + mixed + 2 * features

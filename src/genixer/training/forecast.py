@@ -12,10 +12,10 @@ import msgspec
 
 from genixer.errors import ConfigError
 from genixer.models.base import PRESET_FILE, Preset, load_preset, weights_folder
-from genixer.training.costs import Setup, hours, memory, parameters
+from genixer.training.costs import Setup, Shape, hours, memory, shape_of
 from genixer.training.schedule import Schedule
 
-__all__ = ["Forecast", "Means", "forecast", "preset_of"]
+__all__ = ["Forecast", "Means", "Rows", "forecast", "preset_of", "rows_of"]
 
 Parallel = Literal["ddp", "fsdp", "zero2", "zero3"]
 
@@ -57,25 +57,43 @@ class Means(msgspec.Struct, frozen=True):
     """Of one device; 0 where nobody knows."""
 
 
-def forecast(schedule: Schedule, preset: Preset, rows: int, means: Means | None = None) -> Forecast:
+class Rows(msgspec.Struct, frozen=True):
+    """What is reckoned with: the model's shape, and how long its rows are.
+
+    `around` are the tokens of image, system words and marks before the first conversation, `most`
+    those that a row may have. `joined`: the conversations of an image share one row.
+    """
+
+    shape: Shape
+    around: int
+    most: int
+    joined: bool = True
+
+
+def rows_of(preset: Preset, most: int = 0) -> Rows:
+    """Rows of a model of `preset`, of at most `most` tokens; 0: the preset's."""
+    around = preset.image_tokens + _AROUND[preset.prompt.style]
+    return Rows(shape_of(preset), around, most or preset.max_tokens)
+
+
+def forecast(schedule: Schedule, reads: Rows, rows: int, means: Means | None = None) -> Forecast:
     """Of a training on `rows` conversations.
 
     >>> recipe = Schedule(epochs=1, order="grouped", images_per_step=128, conversations_per_image=1)
-    >>> forecast(recipe, load_preset("genixer_l"), rows=728_000).steps
+    >>> forecast(recipe, rows_of(load_preset("genixer_l")), rows=728_000).steps
     5688
     """
     means = means or Means()
     visits = -(-rows // schedule.conversations_per_image)
     in_epochs = -(-visits * schedule.epochs // schedule.images_per_step)
     steps = in_epochs if schedule.epochs else schedule.steps
-    length = preset.image_tokens + _AROUND[preset.prompt.style]
-    length += means.spoken * schedule.conversations_per_image
-    tokens = steps * schedule.images_per_step * length
+    apart = 1 if reads.joined else schedule.conversations_per_image
+    length = reads.around + means.spoken * schedule.conversations_per_image // apart
+    tokens = steps * schedule.images_per_step * apart * length
     if schedule.epochs and schedule.order == "packed":
         # A row holds as many visits as fit.
-        steps = -(-tokens // (_budget(schedule, preset) * schedule.images_per_step))
+        steps = -(-tokens // (reads.most * schedule.images_per_step))
     world = means.processes
-    found = parameters(preset)
     setup = Setup(
         trainable=schedule.trainable,
         lora_rank=schedule.lora_rank,
@@ -84,20 +102,16 @@ def forecast(schedule: Schedule, preset: Preset, rows: int, means: Means | None 
         precision=schedule.precision,
         parallel=means.parallel if world > 1 else "none",
         world=world,
-        rows=-(-schedule.images_per_step // (world * schedule.accumulate)),
-        tokens=_budget(schedule, preset) if schedule.order == "packed" else length,
+        rows=-(-schedule.images_per_step // (world * schedule.accumulate)) * apart,
+        tokens=reads.most if schedule.order == "packed" else length,
         checkpointing=schedule.gradient_checkpointing,
     )
-    size = f"{found.total / 1e6:,.1f} M parameters, {tokens / 1e6:,.1f} M tokens"
+    size = f"{reads.shape.parameters.total / 1e6:,.1f} M parameters, {tokens / 1e6:,.1f} M tokens"
     notes = [
         f"{steps:,} steps of {schedule.images_per_step} rows, {size}",
-        f"on each device ({world} in all) {memory(preset, setup)}",
+        f"on each device ({world} in all) {memory(reads.shape, setup)}",
     ]
     if speed := means.tokens_per_second:
         took = hours(tokens, speed, world)
         notes.append(f"{took:,.1f} hours at {speed:,.0f} tokens a second and device")
     return Forecast(steps, tokens, tuple(notes))
-
-
-def _budget(schedule: Schedule, preset: Preset) -> int:
-    return schedule.max_tokens or preset.max_tokens

@@ -23,7 +23,7 @@ from genixer.processes import Child, die_with
 from genixer.training.outside import Outside, Training
 
 if TYPE_CHECKING:
-    from torch.distributed import Store
+    from torch.distributed import Store  # type: ignore[attr-defined]
 
 __all__ = ["launch"]
 
@@ -147,7 +147,7 @@ def serve(connection: int, alive: int, parent: int) -> None:
     try:
         backend = "nccl" if on_gpu else "gloo"
         distributed.init_process_group(backend, store=_meeting(world), rank=rank, world_size=world)
-        work = [pipe.recv()] if rank == 0 else [None]
+        work: list[Any] = [pipe.recv() if rank == 0 else None]
         distributed.broadcast_object_list(work, src=0)
         target, job = work[0]
         module, _, function = target.partition(":")
@@ -164,7 +164,7 @@ def serve(connection: int, alive: int, parent: int) -> None:
 
 def _meeting(world: int) -> Store:
     """Where the processes of a training find each other."""
-    from torch.distributed import FileStore
+    from torch.distributed import FileStore  # type: ignore[attr-defined]
 
     outside = Outside.here() if "GENIXER_TRAINING" in os.environ else None
     if outside is not None:

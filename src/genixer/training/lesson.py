@@ -13,6 +13,8 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from genixer.training.order import Room
+
 __all__ = ["AnyBatch", "Learner", "Lesson"]
 
 
@@ -55,6 +57,10 @@ class Lesson(Protocol[R]):
 
     def parts(self) -> Mapping[str, nn.Module]:
         """`language`, `projector`, `tower` and `embeddings`; those that the network has."""
+        ...
+
+    def room(self) -> Room:
+        """How long rows are."""
         ...
 
     def blocks(self) -> Sequence[nn.Module]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from genixer.training import attention
 from genixer.training.batch import Batch, Row, collate
+from genixer.training.order import Room
 from genixer.training.spread import Spread, spread_of
 
 if TYPE_CHECKING:
@@ -94,6 +95,12 @@ class LlavaLesson:
         return collate(
             rows, self.model, self._images, schedule.length_power, schedule.question_weight
         )
+
+    def room(self) -> Room:
+        """Rows of prefixes and all their conversations, with the preset's room by default."""
+        lengths = {image: len(self.model.prefix(image)) for image in (True, False)}
+        budget = self._schedule.max_tokens or self.model.preset.max_tokens
+        return Room(budget, lambda image: lengths[image is not None])
 
     def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Sum of weighted token losses and sum of weights, covered cells included."""

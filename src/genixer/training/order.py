@@ -6,7 +6,8 @@ again by counting steps.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,10 +21,9 @@ from genixer.training.sampler import grouped
 from genixer.training.schedule import Schedule
 
 if TYPE_CHECKING:
-    from genixer.models.llava import LoadedModel
     from genixer.training.cells import Region
 
-__all__ = ["Order", "drawn", "order_of"]
+__all__ = ["Order", "Room", "order_of"]
 
 ByImage = Mapping[ImageRef | None, Sequence[Conversation]]
 Regions = Mapping[ImageRef, "Sequence[Region]"]
@@ -39,11 +39,30 @@ class Order(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Room:
+    """How long the rows of a backbone are.
+
+    `prefix` gives the tokens of a visit's image and of what else stands before its conversations.
+    """
+
+    budget: int
+    """Most tokens of a row."""
+    prefix: Callable[[ImageRef | None], int]
+    joined: bool = True
+    """Whether a visit's conversations share one row; else each is one, as wide as the longest."""
+
+    def length(self, image: ImageRef | None, conversations: Sequence[Conversation]) -> int:
+        """Tokens of the longest row that a visit makes."""
+        lengths = [len(one.ids) for one in conversations]
+        return self.prefix(image) + (sum(lengths) if self.joined else max(lengths))
+
+
 def order_of(
     by_image: ByImage,
     schedule: Schedule,
     seed: int,
-    model: LoadedModel,
+    room: Room,
     regions: Regions | None = None,
 ) -> Order:
     """The order that `schedule` names, over conversations `by_image`.
@@ -57,12 +76,7 @@ def order_of(
         )
     if schedule.order == "draw":
         return _Drawn(by_image, schedule, seed, regions)
-    return _Epochs(by_image, schedule, seed, model, regions)
-
-
-def drawn(by_image: ByImage, schedule: Schedule, seed: int) -> Order:
-    """Conversations `by_image` drawn without end, whatever the model."""
-    return _Drawn(by_image, schedule, seed, None)
+    return _Epochs(by_image, schedule, seed, room, regions)
 
 
 class _Drawn:
@@ -101,13 +115,11 @@ class _Epochs:
         by_image: ByImage,
         schedule: Schedule,
         seed: int,
-        model: LoadedModel,
+        room: Room,
         regions: Regions | None,
     ) -> None:
         self._by_image, self._schedule, self._seed = by_image, schedule, seed
-        self._regions = regions
-        self._prefix = {image: len(model.prefix(image)) for image in (True, False)}
-        self._budget = schedule.max_tokens or model.preset.max_tokens
+        self._regions, self._room = regions, room
         self._planned: tuple[int, list[list[Row]]] = (0, self._plan(0))
         if schedule.epochs:
             self.steps = sum(len(self._epoch(number)) for number in range(schedule.epochs))
@@ -132,13 +144,14 @@ class _Epochs:
 
     def _plan(self, number: int) -> list[list[Row]]:
         visits = list(self._visits(number))
-        lengths = np.asarray([self._length(visit) for visit in visits])
+        room = self._room
+        lengths = np.asarray([room.length(one.image, one.conversations) for one in visits])
         size, seed = self._schedule.images_per_step, self._seed + number
         if self._schedule.order == "grouped":
             images = np.asarray([visit.image is not None for visit in visits])
             batches = grouped(lengths, images, size, seed)
             return [[(visits[i],) for i in batch] for batch in batches]
-        rows: list[Row] = [tuple(visits[i] for i in bin) for bin in pack(lengths, self._budget)]
+        rows: list[Row] = [tuple(visits[i] for i in bin) for bin in pack(lengths, room.budget)]
         random_for(seed, "packed", "order").shuffle(rows)
         return [rows[first : first + size] for first in range(0, len(rows), size)]
 
@@ -153,25 +166,24 @@ class _Epochs:
             regions = regions_at(image, self._regions)
             start = 0
             while start < len(conversations):
-                end = self._end(image is not None, conversations, start)
+                end = self._end(image, conversations, start)
                 yield Visit(image, tuple(conversations[start:end]), regions)
                 start = end
 
-    def _end(self, image: bool, conversations: Sequence[Conversation], start: int) -> int:
+    def _end(
+        self, image: ImageRef | None, conversations: Sequence[Conversation], start: int
+    ) -> int:
         """Where a visit ends that begins at `start`: by number, or where its row is full."""
-        length, end = self._prefix[image], start
+        end, budget = start, self._room.budget
         stop = min(len(conversations), start + self._schedule.conversations_per_image)
-        while end < stop and length + len(conversations[end].ids) <= self._budget:
-            length += len(conversations[end].ids)
+        left = budget - self._room.prefix(image)
+        while end < stop and len(conversations[end].ids) <= left:
+            left -= len(conversations[end].ids) if self._room.joined else 0
             end += 1
         if end == start:
             one = conversations[start]
+            length = self._room.length(image, [one])
             raise ConfigError(
-                f"row {one.row_id} has {length + len(one.ids)} tokens, more than max_tokens: "
-                f"{self._budget}; raise it"
+                f"row {one.row_id} has {length} tokens, more than max_tokens: {budget}; raise it"
             )
         return end
-
-    def _length(self, visit: Visit) -> int:
-        own = sum(len(one.ids) for one in visit.conversations)
-        return self._prefix[visit.image is not None] + own

@@ -21,7 +21,7 @@ from genixer.errors import ConfigError, IncompleteError
 from genixer.processes import Child
 
 if TYPE_CHECKING:
-    from torch.distributed import Store
+    from torch.distributed import Store  # type: ignore[attr-defined]
 
 __all__ = ["Outside", "Training", "run_together"]
 
@@ -52,7 +52,7 @@ class Outside:
 
     def store(self, prefix: str = "", host: bool = False) -> Store:
         """Keys that all processes share; `host`: kept by this process, if not by the launcher."""
-        from torch.distributed import PrefixStore, TCPStore
+        from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
         ours = host and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
         place, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])

@@ -3,7 +3,7 @@
 `ddp`: every process holds all weights, and gradients are added up once a step. Otherwise weights,
 gradients and optimiser are cut among the processes, and a layer is gathered when it is needed:
 `zero3` (the same as `fsdp`) lets go of it at once, `zero2` after the backward pass, for more memory
-and fewer messages. Both are torch's own `fully_shard`; DeepSpeed is not needed.
+and fewer messages. Both are torch's own `fully_shard`.
 """
 
 from __future__ import annotations

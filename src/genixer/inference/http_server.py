@@ -1,0 +1,305 @@
+"""A server that answers over HTTP, asked until it answers, refuses, or is gone for good.
+
+What fails is told apart once, by `_fault`: what may go better next time is asked again, what is
+wrong with one request costs that request, what is wrong with all of them ends the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from itertools import count
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from genixer.errors import BackendError
+from genixer.inference.chat_api import BadReplyError
+from genixer.inference.concurrency import AdaptiveLimit
+from genixer.inference.http_retry import asked_pause_s, jitter_s
+
+if TYPE_CHECKING:
+    import httpx
+
+    from genixer.inference.api_key import ApiKey
+
+__all__ = ["HttpServer", "Patience", "RefusedError"]
+
+T = TypeVar("T")
+
+_CHAT, _MODELS = "chat/completions", "models"
+_DOWN = (502, 503, 504)
+"""What stands in front of a server says so, or the server itself while it loads."""
+_MOST_BYTES = 32_000_000
+_MOST_SHOWN = 300
+_LONGEST_PROBE_S = 5.0
+
+
+class RefusedError(Exception):
+    """One request that the server will not or cannot answer; the message says why."""
+
+
+class Patience(NamedTuple):
+    """How long to wait for what, in seconds, and how often."""
+
+    connect_s: float
+    answer_s: float
+    """Of one try, from the first byte sent to the last one read."""
+    base_s: float
+    longest_s: float
+    gone_s: float
+    attempts: int
+    stop_after: int
+
+
+class _Fault(Exception):  # noqa: N818  (turned into one of the errors above, or a further try)
+    """Why a try gave no answer, and what follows from it."""
+
+    def __init__(
+        self,
+        detail: str,
+        then: Literal["again", "down", "refuse", "stop"] = "again",
+        strain: bool = False,
+        pause_s: float | None = None,
+        healthy: bool = False,
+    ) -> None:
+        super().__init__(detail)
+        self.healthy = healthy
+        self.detail, self.then, self.strain, self.pause_s = detail, then, strain, pause_s
+
+
+class HttpServer:
+    """One server, its connections, and how it does. For one event loop."""
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        key: ApiKey,
+        limit: AdaptiveLimit,
+        patience: Patience,
+        trial: bytes,
+    ) -> None:
+        """Ask through `client`, whose base URL is the server's.
+
+        `trial` is a request that no server can mind: if it is refused, so will be all.
+        """
+        self._client, self._key, self._limit, self._patience = client, key, limit, patience
+        self._trial = trial
+        self._probing, self._trying = asyncio.Lock(), asyncio.Lock()
+        self._up_at = self._not_before = -float("inf")
+        self._models: httpx.Response
+        self._sound = False
+        """Whether the server has ever answered a request like ours."""
+        self._lost = 0
+        """Requests given up since it last answered one."""
+
+    async def models(self) -> bytes:
+        """Body of the list of models, empty where the server has none; waits until it is up."""
+        response = await self._until_up()
+        if response.status_code in (404, 405):
+            return b""
+        if response.status_code != 200:
+            raise BackendError(self._told(_fault(response.status_code, {}, response.content)))
+        return bytes(response.content)
+
+    async def ask(self, name: str, body: bytes, read: Callable[[bytes], T]) -> T:
+        """What `read` makes of the answer to `body`; `name` seeds the waits between tries.
+
+        `read` raises `BadReplyError` for what is no answer. Raises `RefusedError` when this request
+        gets none, `BackendError` when no request would.
+        """
+        fault = _Fault("")
+        for attempt in range(1, self._patience.attempts + 1):
+            try:
+                return await self._try(name, attempt, body, read)
+            except _Fault as found:
+                fault = found
+            if fault.then == "stop":
+                raise BackendError(self._told(fault))
+            if fault.then == "refuse":
+                await self._look_at_refusal(fault)
+                break
+            if attempt < self._patience.attempts:
+                await self._wait(name, attempt, fault)
+        self._lost += 1
+        if self._lost >= self._patience.stop_after:
+            raise BackendError(
+                f"{self._lost} requests in a row got no answer, the last one: {self._told(fault)}; "
+                "run the same command again when the server does better"
+            )
+        raise RefusedError(self._key.redact(fault.detail))
+
+    async def _try(self, name: str, attempt: int, body: bytes, read: Callable[[bytes], T]) -> T:
+        async with self._limit.slot():
+            await self._open_gate(name, attempt)
+            started = time.monotonic()
+            try:
+                answer = read(await self._post(body))
+            except BadReplyError as error:
+                raise _Fault(str(error), healthy=True) from error
+            except _Fault as fault:
+                if fault.strain:
+                    self._limit.strained(started)
+                # While the slot is held, or whoever gets it next would not know.
+                self._not_before = max(self._not_before, time.monotonic() + (fault.pause_s or 0.0))
+                raise
+            self._limit.answered(started)
+        self._sound, self._lost = True, 0
+        return answer
+
+    async def _post(self, body: bytes) -> bytes:
+        """Body of the answer; raises `_Fault` for anything but a whole one with status 200."""
+        import httpx
+
+        headers = {"Content-Type": "application/json", **self._key.headers}
+        try:
+            async with (
+                asyncio.timeout(self._patience.answer_s),
+                self._client.stream("POST", _CHAT, content=body, headers=headers) as response,
+            ):
+                content = await _read(response)
+        except (TimeoutError, httpx.TimeoutException) as error:
+            kind = "connection" if isinstance(error, httpx.ConnectTimeout) else "answer"
+            then: Literal["again", "down"] = "down" if kind == "connection" else "again"
+            raise _Fault(
+                f"no {kind} in time ({type(error).__name__})", then, strain=True
+            ) from error
+        except httpx.TransportError as error:
+            detail = f"the connection failed: {type(error).__name__}: {error}"
+            raise _Fault(detail, "down") from error
+        except httpx.HTTPError as error:
+            raise _Fault(f"the answer is broken: {type(error).__name__}: {error}") from error
+        if response.status_code != 200:
+            raise _fault(response.status_code, response.headers, content)
+        kind = response.headers.get("content-type", "")
+        if kind.partition(";")[0].strip().lower() != "application/json":
+            raise _Fault(f"the answer is {kind or 'of no type'}, not JSON: {_shown(content)}")
+        return content
+
+    async def _open_gate(self, name: str, attempt: int) -> None:
+        """Wait while the server is looked for, and as long as it has asked everybody to."""
+        if self._probing.locked():
+            await self._until_up()
+        while (left := self._not_before - time.monotonic()) > 0:
+            await asyncio.sleep(left + jitter_s(name, attempt, 0.05, 1.0))
+
+    async def _wait(self, name: str, attempt: int, fault: _Fault) -> None:
+        patience = self._patience
+        if fault.pause_s is not None:
+            if fault.pause_s > patience.longest_s:
+                raise BackendError(
+                    f"the server asks to wait {fault.pause_s:.0f} s, which is more than the "
+                    f"setting longest_wait_s ({patience.longest_s:.0f}): {self._told(fault)}; "
+                    "run the same command again later"
+                )
+            return  # the gate is shut until then
+        if fault.then == "down":
+            await self._until_up()
+        # A server that is well, and answers nonsense, is not helped by longer and longer waits.
+        longest_s = patience.base_s if fault.healthy else patience.longest_s
+        await asyncio.sleep(jitter_s(name, attempt, patience.base_s, longest_s))
+
+    async def _until_up(self) -> httpx.Response:
+        """What the server says of its models, asked until it answers.
+
+        Requests that wait for the same share one look. Raises `BackendError` when it stays away.
+        """
+        import httpx
+
+        since = time.monotonic()
+        async with self._probing:
+            if self._up_at >= since:
+                return self._models
+            for attempt in count(1):
+                try:
+                    response = await self._client.get(
+                        _MODELS, headers=self._key.headers, timeout=self._patience.connect_s
+                    )
+                    if response.status_code not in _DOWN:
+                        self._up_at, self._models = time.monotonic(), response
+                        return response
+                    detail = f"status {response.status_code}"
+                except httpx.HTTPError as error:
+                    detail = f"{type(error).__name__}: {error}"
+                if time.monotonic() - since > self._patience.gone_s:
+                    raise BackendError(
+                        f"no server at {self._client.base_url} for {self._patience.gone_s:g} s "
+                        f"(setting patience_s): {self._key.redact(detail)}; start it and run the "
+                        "same command again: what was answered is kept"
+                    )
+                await asyncio.sleep(jitter_s("probe", attempt, 0.2, _LONGEST_PROBE_S))
+        raise AssertionError("count() does not end")
+
+    async def _look_at_refusal(self, fault: _Fault) -> None:
+        """Raise `BackendError` if it is the settings that are refused, not this one request."""
+        async with self._trying:
+            if self._sound:
+                return
+            try:
+                await self._post(self._trial)
+            except _Fault as same:
+                if same.then in ("refuse", "stop"):
+                    raise BackendError(
+                        f"the server refuses what it is asked: {self._told(fault)}; see the "
+                        "settings `dialect` and `extra`, and whether the model takes images"
+                    ) from None
+                return
+            self._sound = True
+
+    def _told(self, fault: _Fault) -> str:
+        """The fault for people, without the key."""
+        host = urlsplit(str(self._client.base_url)).netloc
+        hint = _HINTS.get(fault.detail.partition(":")[0], "").format(variable=self._key.variable)
+        return self._key.redact(f"{host}: {fault.detail}{hint}")
+
+
+_HINTS = {
+    "status 401": "; put the key into the environment variable {variable} (setting api_key_env)",
+    "status 403": "; the key in {variable} may not do that",
+    "status 404": "; is base_url right (it usually ends in /v1), and the model's name?",
+}
+
+
+async def _read(response: httpx.Response) -> bytes:
+    """The body, as long as it is not larger than any answer."""
+    parts, size = [], 0
+    async for part in response.aiter_bytes():
+        size += len(part)
+        if size > _MOST_BYTES:
+            raise _Fault(f"the answer has more than {_MOST_BYTES} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _fault(status: int, headers: Mapping[str, str], content: bytes) -> _Fault:
+    """What follows from a status other than 200."""
+    detail = f"status {status}: {_message(content)}"
+    pause_s = asked_pause_s(headers)
+    if status == 429 or status in _DOWN:
+        then: Literal["again", "down"] = "down" if status in _DOWN else "again"
+        return _Fault(detail, then, strain=True, pause_s=pause_s)
+    if status >= 500 or status in (408, 409, 425):
+        return _Fault(detail, strain=status >= 500, pause_s=pause_s)
+    if status in (400, 413, 415, 422):
+        return _Fault(detail, "refuse")
+    if 300 <= status < 400:
+        to = headers.get("location", "nowhere")
+        return _Fault(f"status {status}: redirected to {to}; redirects are not followed", "stop")
+    return _Fault(detail, "stop")
+
+
+def _message(content: bytes) -> str:
+    """What a server says of a failure, in whichever form."""
+    try:
+        body = msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _shown(content)
+    error = body.get("error", body) if isinstance(body, dict) else body
+    said = error.get("message", error) if isinstance(error, dict) else error
+    return str(said)[:_MOST_SHOWN]
+
+
+def _shown(content: bytes) -> str:
+    return repr(content[:_MOST_SHOWN].decode("utf-8", "replace"))

@@ -1,0 +1,248 @@
+"""Any server that speaks the OpenAI API (vLLM, SGLang, llama.cpp, a cloud), as generator or judge.
+
+Requests are answered one by one, in any order. The key comes from the environment and nothing else
+does; the server is the one that the settings name.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, TypeVar
+
+import msgspec
+
+from genixer.data import Completion, Request, Sampling, content_id
+from genixer.errors import BackendError, CannotEncodeError, ConfigError
+from genixer.inference.api_key import ApiKey
+from genixer.inference.base import Choice
+from genixer.inference.chat_api import MOST_LISTED, BadReplyError, Reply, chat_body, read_reply
+from genixer.inference.concurrency import AdaptiveLimit
+from genixer.inference.control_tokens import refuse_control_tokens
+from genixer.inference.data_url import DataUrls
+from genixer.inference.hints import hint_for
+from genixer.inference.http_server import HttpServer, Patience, RefusedError
+from genixer.inference.json_form import fits_form, response_format
+from genixer.inference.loop_thread import LoopThread
+from genixer.inference.openai_settings import OpenAiSettings
+from genixer.inference.options import check_options, weigh
+from genixer.inference.served import served_model
+from genixer.models.box_text import read_boxes, write_boxes
+from genixer.models.vlm_preset import VlmPreset, load_vlm_preset
+from genixer.store.images import ImageError
+
+if TYPE_CHECKING:
+    import httpx
+
+    from genixer.tasks.base import Canvas
+
+__all__ = ["OpenAiBackend", "OpenAiSettings"]
+
+T = TypeVar("T")
+
+_GREY_64 = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAEAAAABACAAAAACPAi4CAAAAK0lEQVR42u3MMR"
+    "EAAAgEoNfkRjeEmwcBqMlNRyAQCAQCgUAgEAgEAsHzYAFAdAEArKmlZAAAAABJRU5ErkJggg=="
+)
+"""A picture of 64 x 64 px."""
+_TOLD = ("dialect", "preset", "hint", "guided_json", "most_px", "extra")
+"""Settings that change what is asked."""
+
+
+class OpenAiBackend:
+    """The model called `model` on a server.
+
+    An unusable request is one whose image cannot be read, whose words hold signs of a chat
+    template, or that the server will not answer; `detail` says which. Seeds are sent, but no server
+    promises to draw the same twice. Log-probabilities are as the server gives them, raw by its
+    defaults; where it gives no token ids, `token_ids` is empty.
+    """
+
+    name: ClassVar[str] = "openai"
+    reproducible: ClassVar[bool] = False
+    Settings: ClassVar[type[OpenAiSettings]] = OpenAiSettings
+
+    def __init__(self, model: str, threads: int, settings: OpenAiSettings) -> None:
+        """Wait for the server and see that it has `model`; `threads` is the server's own matter.
+
+        Raises `ConfigError` for a model it does not have or a key that is missing, `BackendError`
+        when it is not there within `patience_s`.
+        """
+        self.model, self.settings, self._spoken = model, settings, settings.spoken
+        self._preset = _preset(settings)
+        key = ApiKey(settings.api_key_env)
+        if settings.api_key_env and not key and not settings.loopback:
+            raise ConfigError(
+                f"no key for {settings.base_url}: put it into the environment variable "
+                f"{settings.api_key_env} (setting api_key_env; empty for a server without keys)"
+            )
+        key.guard_logs()
+        self._key = key
+        self._thread = LoopThread("genixer-openai")
+        self._pictures = DataUrls(settings.most_px, self._preset.frame == "padded_square")
+        self._server, client = self._thread.call(_connect(settings, key, self._trial()))
+        self._end = weakref.finalize(self, _disconnect, self._thread, client)
+        try:
+            listed = self._thread.call(self._server.models())
+            served = served_model(listed, model) if self._spoken.lists else {}
+        except BaseException:
+            self.close()
+            raise
+        told = settings.model_dump(mode="json", include=set(_TOLD))
+        self.revision = content_id("openai", served, told, self._preset.model_dump(mode="json"))
+
+    def close(self) -> None:
+        """End connections and thread; done by itself when the backend is no longer used."""
+        self._end()
+
+    def canvas(self, width: int, height: int) -> Canvas:
+        """Frame and decimals of the preset."""
+        return self._preset.canvas(width, height)
+
+    def generate(self, requests: Sequence[Request], images: Path) -> list[Completion]:
+        """One completion a request, in order."""
+        return self._all([partial(self._complete, request, images) for request in requests])
+
+    def stream(self, requests: Sequence[Request], images: Path) -> Iterator[Completion]:
+        """Completion of each request once, as soon as it is there."""
+        jobs = [partial(self._complete, request, images) for request in requests]
+        answers = self._thread.each(jobs, 2 * self.settings.concurrency_max)
+        try:
+            for _, completion in answers:
+                yield completion
+        finally:
+            answers.close()
+
+    def choose(
+        self, requests: Sequence[Request], options: Sequence[str], images: Path
+    ) -> list[Choice]:
+        """Weights of `options`, each a single word, from the first token's likeliest."""
+        if "choose" in self.settings.lacking:
+            raise ConfigError(
+                f"a server of the dialect {self.settings.dialect} gives no log-probabilities, so "
+                "that it can weigh no options"
+            )
+        check_options(options)
+        return self._all([partial(self._choose, one, tuple(options), images) for one in requests])
+
+    def _all(self, jobs: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
+        """Results of all `jobs`, in their order."""
+        found = dict(self._thread.each(jobs, 2 * self.settings.concurrency_max))
+        return [found[at] for at in range(len(jobs))]
+
+    async def _complete(self, request: Request, images: Path) -> Completion:
+        try:
+            words = self._words(request, hinted=True)
+            picture = await self._pictures.of(images, request.image.path)
+            body = self._body(words, picture, request.sampling)
+            reply = await self._server.ask(request.id, body, self._read)
+        except (CannotEncodeError, ImageError, RefusedError) as error:
+            return Completion(request.id, "", (), (), "error", str(error))
+        text = read_boxes(self._key.redact(reply.text), self._preset.boxes)
+        return Completion(request.id, text, reply.token_ids, reply.logprobs, reply.finish)
+
+    async def _choose(self, request: Request, options: tuple[str, ...], images: Path) -> Choice:
+        counts = (1,) * len(options)
+        # At temperature 1 what is drawn from is the raw distribution, whichever a server shows.
+        sampling = Sampling(1, temperature=1.0, seed=request.sampling.seed)
+        try:
+            words = self._words(request, hinted=False)
+            picture = await self._pictures.of(images, request.image.path)
+            body = self._body(words, picture, sampling, listed=MOST_LISTED)
+            reply = await self._server.ask(request.id, body, _read_list)
+        except (CannotEncodeError, ImageError, RefusedError):
+            return Choice(request.id, (math.nan,) * len(options), counts)
+        return Choice(request.id, weigh(reply.first, options), counts)
+
+    def _words(self, request: Request, hinted: bool) -> str:
+        """What is asked, boxes spelled the model's way; raises `CannotEncodeError`."""
+        refuse_control_tokens(request.prompt)
+        words = write_boxes(request.prompt, self._preset.boxes)
+        hint = self.settings.hint if hinted else "none"
+        told = hint_for(request.task, hint, self._preset, request.image)
+        return "\n".join(part for part in (words, told) if part)
+
+    def _body(self, words: str, picture: str, sampling: Sampling, listed: int = 0) -> bytes:
+        if sampling.top_k and not self._spoken.top_k:
+            raise ConfigError(
+                f"top_k: a server of the dialect {self.settings.dialect} does not know it; set 0"
+            )
+        body = chat_body(self.model, self._spoken, words, picture, sampling)
+        if listed:
+            body["top_logprobs"] = listed
+        elif self.settings.guided_json:
+            body["response_format"] = response_format()
+        if self._preset.boxes in ("box_marks", "location_tokens") and self._spoken.control_tokens:
+            body["skip_special_tokens"] = False
+        return msgspec.json.encode({**body, **self.settings.extra})
+
+    def _read(self, content: bytes) -> Reply:
+        reply = read_reply(content)
+        # What was cut off cannot be whole; that is told apart later.
+        if self.settings.guided_json and reply.finish == "stop" and not fits_form(reply.text):
+            raise BadReplyError("the answer does not keep to the form that was asked for")
+        return reply
+
+    def _trial(self) -> bytes:
+        return self._body("Hi", _GREY_64, Sampling(1))
+
+
+def _read_list(content: bytes) -> Reply:
+    reply = read_reply(content, may_be_empty=True)
+    if not reply.first:
+        raise BackendError(
+            "the server lists no log-probabilities, though its dialect should; is it another one? "
+            "(setting dialect)"
+        )
+    return reply
+
+
+def _preset(settings: OpenAiSettings) -> VlmPreset:
+    preset = load_vlm_preset(settings.preset) if settings.preset else VlmPreset(name="fractions")
+    in_pixels = preset.frame == "pixel" or preset.frame.startswith("resized_")
+    if in_pixels and settings.most_px is not None:
+        raise ConfigError(
+            f"preset {preset.name} counts pixels of the image as the model sees it; leave most_px "
+            "out, which changes it on the way"
+        )
+    if preset.boxes == "box_marks" and not settings.spoken.control_tokens:
+        raise ConfigError(
+            f"preset {preset.name}: its box marks are control tokens, which a server of the "
+            f"dialect {settings.dialect} leaves out of its text; vllm and sglang can show them"
+        )
+    return preset
+
+
+async def _connect(
+    settings: OpenAiSettings, key: ApiKey, trial: bytes
+) -> tuple[HttpServer, httpx.AsyncClient]:
+    """The server, with a client that follows no redirects."""
+    import httpx
+
+    client = httpx.AsyncClient(
+        base_url=settings.base_url,
+        headers={"User-Agent": "genixer"},
+        timeout=httpx.Timeout(None, connect=settings.connect_timeout_s),
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+        follow_redirects=False,
+        trust_env=settings.trust_env,
+    )
+    limit = AdaptiveLimit(settings.concurrency_min, settings.concurrency_max, settings.slow_after)
+    patience = Patience(
+        settings.connect_timeout_s,
+        settings.timeout_s,
+        settings.first_wait_s,
+        settings.longest_wait_s,
+        settings.patience_s,
+        settings.attempts,
+        settings.stop_after,
+    )
+    return HttpServer(client, key, limit, patience, trial), client
+
+
+def _disconnect(thread: LoopThread, client: httpx.AsyncClient) -> None:
+    thread.call(client.aclose())
+    thread.close()

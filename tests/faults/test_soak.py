@@ -1,0 +1,34 @@
+"""The short form of `make soak`: a few kills a stage."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.faults.soak import MACHINERY, MODEL, soak
+
+KILLS = 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_runs_killed_in_any_stage_lose_and_double_nothing(tmp_path: Path, workers: int) -> None:
+    check(MACHINERY, tmp_path, workers)
+
+
+@pytest.mark.slow
+def test_runs_killed_while_they_train_ask_and_measure_lose_nothing(tmp_path: Path) -> None:
+    check(tuple(MODEL), tmp_path, 1)
+
+
+@pytest.mark.slow
+def test_shells_that_share_a_run_and_are_killed_lose_and_double_nothing(tmp_path: Path) -> None:
+    check(("collect", "generate"), tmp_path, 1, "leases")
+
+
+def check(stages: tuple[str, ...], home: Path, workers: int, executor: str = "local") -> None:
+    tallies = soak(stages, KILLS, random.randrange(2**32), executor, workers, home)
+    for one in tallies:
+        assert not one.problems, one
+        assert (one.lost, one.doubled) == (0, 0)
+        assert one.kills >= KILLS

@@ -1,0 +1,133 @@
+"""A key is in one header, and nowhere that a run leaves or shows."""
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from chat_server import Answer, Call, ChatServer, good
+from PIL import Image
+
+from genixer.errors import ConfigError
+from genixer.inference import load_backend
+from genixer.inference.api_key import ApiKey
+
+SECRET = "sk-test-4f9a7c21d0e8b365"
+
+
+@pytest.fixture
+def run_config(tmp_path: Path) -> Path:
+    pool = tmp_path / "pool"
+    pool.mkdir()
+    for number in range(4):
+        Image.new("RGB", (32, 24), (number * 60, 9, 9)).save(pool / f"{number}.png")
+    return tmp_path / "keys.yaml"
+
+
+def write(path: Path, server: ChatServer, **settings: object) -> None:
+    told = {"base_url": server.url, "api_key_env": "A_TEST_KEY", "attempts": 2}
+    told |= {"first_wait_s": 0.01, **settings}
+    asked = {
+        "images": str(path.parent / "pool"),
+        "model": "tiny",
+        "backend": "openai",
+        "backend_settings": told,
+        "tasks": ["common_vqa", "rec"],
+    }
+    steps = {"raw": {"stage": "generate", "with": asked}}
+    whole = {"name": "keys", "seed": 1, "images": str(path.parent / "pool"), "steps": steps}
+    path.write_text(yaml.safe_dump(whole))
+
+
+def echo(call: Call) -> Answer:
+    """Gives the key back wherever a server could, to every second request in an error."""
+    if call.body["seed"] % 2:
+        return good(call, f"Question: What? Answer: {call.headers['Authorization']}")
+    said = {"error": {"message": f"cannot with {call.headers['Authorization']}"}}
+    return Answer(500, json.dumps(said).encode())
+
+
+def artefacts(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def go(config: Path, out: Path, workers: int) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "genixer.cli", "run", str(config), "--out", str(out)]
+    command += ["--workers", str(workers)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_no_artefact_of_a_run_holds_the_key(
+    workers: int, run_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_TEST_KEY", SECRET)
+    with ChatServer(echo) as server:
+        write(run_config, server)
+        out = run_config.parent / "run"
+        done = go(run_config, out, workers)
+        assert done.returncode == 0, done.stderr
+        assert {call.headers["Authorization"] for call in server.calls} == {f"Bearer {SECRET}"}
+        # And one that ends in an error, with its traceback.
+        server.script = lambda call: Answer(401, f"no {SECRET} here".encode())
+        other = run_config.parent / "other"
+        failed = go(run_config, other, workers)
+        assert failed.returncode == 6, failed.stderr
+    files = artefacts(out) | artefacts(other)
+    assert sum(b"[A_TEST_KEY]" in data for data in files.values()) >= 2
+    assert not [path for path, data in files.items() if SECRET.encode() in data]
+    assert SECRET not in done.stdout + done.stderr + failed.stdout + failed.stderr
+    assert "A_TEST_KEY" in failed.stderr
+    quarantined = b"".join(data for path, data in files.items() if "quarantine" in str(path))
+    assert b"backend_error" in quarantined
+    assert b"status 500: cannot with Bearer [A_TEST_KEY]" in quarantined
+
+
+def test_logs_of_the_libraries_do_not_hold_the_key(
+    run_config: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("A_TEST_KEY", SECRET)
+    ApiKey("A_TEST_KEY").guard_logs()
+    with caplog.at_level(logging.DEBUG):
+        logging.getLogger("httpcore.http11").debug("headers: %s", f"Bearer {SECRET}")
+    assert caplog.messages == ["headers: Bearer [A_TEST_KEY]"]
+
+
+def test_a_key_is_not_in_what_python_shows_of_a_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_TEST_KEY", SECRET)
+    key = ApiKey("A_TEST_KEY")
+    assert SECRET not in repr(key) + str(key)
+    assert SECRET not in key.redact(f"a {SECRET} b{SECRET}")
+    monkeypatch.setenv("A_TEST_KEY", "EMPTY")
+    assert ApiKey("A_TEST_KEY").redact("EMPTY is a word") == "EMPTY is a word"
+    monkeypatch.setenv("A_TEST_KEY", "two words")
+    with pytest.raises(ConfigError) as caught:
+        ApiKey("A_TEST_KEY")
+    assert "two words" not in str(caught.value)
+
+
+def test_a_server_elsewhere_needs_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("A_TEST_KEY", raising=False)
+    far = {"base_url": "https://models.example/v1", "api_key_env": "A_TEST_KEY"}
+    with pytest.raises(ConfigError, match="environment variable A_TEST_KEY"):
+        load_backend("openai", "m", settings=far)
+
+
+@pytest.mark.parametrize("url", ["http://me:word@127.0.0.1/v1", "http://h/v1?key=1", "file:///etc"])
+def test_an_address_holds_no_secret_and_is_one(url: str) -> None:
+    with pytest.raises(ConfigError, match="base_url"):
+        load_backend("openai", "m", settings={"base_url": url})
+
+
+def test_proxies_of_the_environment_are_not_used(
+    run_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with ChatServer() as server:
+        load_backend("openai", "tiny", settings={"base_url": server.url})
+        assert server.probes == 1
