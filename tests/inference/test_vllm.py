@@ -60,7 +60,7 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> None:
     errors = SimpleNamespace(VLLMClientError=RefusedError, VLLMError=RefusedError)
     package.SamplingParams, package.exceptions = sampling_params, errors  # type: ignore[attr-defined]
     sampling.RequestOutputKind = SimpleNamespace(FINAL_ONLY=2)  # type: ignore[attr-defined]
-    sampling.StructuredOutputsParams = lambda json: json  # type: ignore[attr-defined]
+    sampling.StructuredOutputsParams = lambda json, disable_any_whitespace: json  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "vllm", package)
     monkeypatch.setitem(sys.modules, "vllm.sampling_params", sampling)
 
@@ -74,6 +74,7 @@ class Engine:
         self.asked: list[dict[str, Any]] = []
         self.params: list[Any] = []
         self.aborted: list[str] = []
+        self.renderer = SimpleNamespace(render_cmpl=list)
 
     def add_request(self, number: str, prompt: dict[str, Any], params: Any) -> str:
         assert prompt.keys() <= PROMPT
@@ -166,6 +167,15 @@ def ask(count: int = 7, **sampling: Any) -> list[Request]:
 
 
 LOST = Request.of(ImageRef("broken.png", 9, 9, "ff"), "rec", "specific", 0, "Ask.", Sampling(5))
+
+
+def test_a_clip_tower_is_saved_under_its_published_names(folder: Path, model: LoadedVlm) -> None:
+    from safetensors import safe_open
+
+    with safe_open(folder / "model.safetensors", "pt") as weights:
+        names = [name for name in weights.keys() if "vision_tower." in name]  # noqa: SIM118
+    assert bool(names) == (model.model.config.model_type == "llava")
+    assert all("vision_tower.vision_model." in name for name in names)
 
 
 def test_words_without_weights_are_those_of_the_model(model: LoadedVlm, words: LoadedVlm) -> None:

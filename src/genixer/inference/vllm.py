@@ -218,7 +218,7 @@ class VllmBackend:
             "stop_token_ids": list(self.words.end_ids),
         }
         if self.settings.guided_json:
-            params["structured_outputs"] = response_format(request.schema)["json_schema"]["schema"]
+            params["structured_outputs"] = _form(request.schema)
         return params
 
     def _completion(self, request: Request, output: Any) -> Completion:
@@ -277,7 +277,8 @@ class VllmBackend:
             prompt["multi_modal_uuids"] = {"image": [ask.request.image.sha256]}
         params = _sampling_params(ask.params)
         try:
-            self._engine.add_request(number, prompt, params)
+            (rendered,) = self._engine.renderer.render_cmpl([prompt])
+            self._engine.add_request(number, rendered, params)
         except _refusals() as error:
             log.warning("request %s cannot be asked: %s", ask.request.id, error)
             return False
@@ -343,6 +344,14 @@ def _pixels(words: LoadedVlm) -> dict[str, Any] | None:
     return {"size": {"shortest_edge": size.shortest_edge, "longest_edge": size.longest_edge}}
 
 
+def _form(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Schema of an answer: the request's own, or a pair at least."""
+    schema: dict[str, Any] = response_format(wanted)["json_schema"]["schema"]
+    if not wanted:
+        schema["properties"]["pairs"]["minItems"] = 1
+    return schema
+
+
 def _sampling_params(given: Mapping[str, Any]) -> Any:
     """How vLLM says it; raises `ConfigError` for what vLLM does not do, as a temperature of 3."""
     from vllm import SamplingParams
@@ -350,7 +359,9 @@ def _sampling_params(given: Mapping[str, Any]) -> Any:
 
     params = dict(given)
     if "structured_outputs" in params:
-        params["structured_outputs"] = StructuredOutputsParams(json=params["structured_outputs"])
+        # Free to, a model that is unsure writes spaces until it is cut.
+        form = {"json": params["structured_outputs"], "disable_any_whitespace": True}
+        params["structured_outputs"] = StructuredOutputsParams(**form)
     kind = RequestOutputKind.FINAL_ONLY
     try:
         return SamplingParams(detokenize=False, output_kind=kind, **params)

@@ -27,6 +27,7 @@ from genixer.models.box_text import own_signs, read_boxes, write_boxes
 from genixer.models.chat import Chat
 from genixer.models.pixels import padded
 from genixer.models.sight import Sight, look_once, shares_sights
+from genixer.models.published_names import publish_names
 from genixer.models.vlm_parts import load_model, load_processor, weights_digest
 from genixer.models.vlm_preset import PRESET_FILE, VlmPreset, preset_for
 
@@ -211,6 +212,8 @@ class LoadedVlm:
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.model.save_pretrained(folder)
+        if self.model.config.model_type == "llava":
+            publish_names(folder)
         for path in sorted(self.folder.iterdir()):
             weights = path.suffix == ".safetensors" or path.name.endswith(".index.json")
             if (
