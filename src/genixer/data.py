@@ -229,7 +229,9 @@ class Sampling(Record, frozen=True):
 class Request(Record, frozen=True):
     """One thing asked of a generator about one image.
 
-    `id` = hash of image content, task, mode and draw.
+    `id` = hash of image content, task, mode and draw, and of the `kind` of question where one is
+    asked for. `schema` is the JSON schema that the answer has to follow, for backends that can hold
+    a model to one; empty for free text.
 
     >>> cat = ImageRef("cat.png", 64, 64, "ab12")
     >>> one = Request.of(cat, "rec", "specific", 0, "Ask.", Sampling())
@@ -244,23 +246,34 @@ class Request(Record, frozen=True):
     task: str = ""
     mode: str = ""
     draw: int = 0
+    kind: str = ""
+    schema: dict[str, Any] = msgspec.field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, image: ImageRef, task: str, mode: str, draw: int, prompt: str, sampling: Sampling
+        cls,
+        image: ImageRef,
+        task: str,
+        mode: str,
+        draw: int,
+        prompt: str,
+        sampling: Sampling,
+        kind: str = "",
     ) -> Request:
         """Build a request.
 
         Its id leaves prompt and sampling out, since they follow from the id and the run's seed.
         """
+        what = (task, mode, draw, kind) if kind else (task, mode, draw)
         return cls(
-            content_id("request", image.sha256, task, mode, draw),
+            content_id("request", image.sha256, *what),
             image,
             prompt,
             sampling,
             task,
             mode,
             draw,
+            kind,
         )
 
 

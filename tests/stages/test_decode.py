@@ -150,3 +150,15 @@ def test_readers_are_known_and_stand_once(readers, message):
 def test_a_request_for_a_task_names_it(run_stage):
     with pytest.raises(ConfigError, match="names no task"):
         decode(run_stage, generation("What?", ""))
+
+
+def test_a_kind_that_was_asked_for_is_checked_and_noted(run_stage):
+    rows = []
+    for answer in ("yes", "a cat"):
+        row = generation(f"Question: Is it old? Answer: {answer}")
+        request = Request.of(CAT, "common_vqa", "specific", 0, "Ask.", Sampling(), "yes_no")
+        rows.append(msgspec.structs.replace(row, id=request.id, request=request))
+    done = decode(run_stage, *rows)
+    (sample,) = kept(done)
+    assert (sample.turns[1].text, sample.origin.question_type) == ("yes", "yes_no")
+    assert [one.reason for one in done.rejects] == ["other_kind"]

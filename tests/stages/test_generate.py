@@ -18,6 +18,7 @@ from genixer.stages.decode import DecodeSettings, DecodeStage
 from genixer.stages.generate import GenerateStage
 from genixer.stages.requests import GenerateSettings
 from genixer.tasks.instructions import lines
+from genixer.tasks.zero_shot import ZERO_SHOT
 
 
 class Desk:
@@ -333,3 +334,29 @@ def test_a_real_model_writes_the_same_rows_whatever_the_shards(step: Step) -> No
     left = run(stage(**real), step)
     assert len(left.kept) == 42
     assert len(left.quarantined) == 7
+
+
+def test_zero_shot_answers_in_json_are_read_for_every_task(step: Step, run_stage) -> None:
+    asked = {"tasks": sorted(ZERO_SHOT), "prompts": "zero_shot", "max_new_tokens": 100}
+    desk = run(stage(backend_settings={"malformed": 0.0}, **asked), step)
+    assert all(row.completion.text.startswith("{") for row in desk.kept)
+    settings = DecodeSettings(readers=("json", "fenced_json"))
+    done = run_stage(DecodeStage(settings), desk.kept, name="decode")
+    assert not done.rejects
+    samples = list(done.rows(Sample))
+    by_task = Counter(one.task for one in samples if one.origin.mode == "specific")
+    assert by_task == dict.fromkeys(ZERO_SHOT, 7)
+    assert {one.origin.reader for one in samples} == {"json"}
+
+
+def test_answers_of_another_kind_than_asked_for_are_refused(step: Step, run_stage) -> None:
+    quotas = {"agnostic": 0, "adv_vqa": {"present": None, "absent": None}}
+    asked = {"tasks": ["adv_vqa"], "quotas": quotas, "modes": {"specific": 4}}
+    desk = run(stage(backend_settings={"malformed": 0.0}, **asked), step)
+    done = run_stage(DecodeStage(DecodeSettings()), desk.kept, name="decode")
+    assert {one.reason for one in done.rejects} == {"other_kind"}
+    samples = list(done.rows(Sample))
+    assert samples
+    told = {"yes": "present", "no": "absent"}
+    assert all(told[one.turns[1].text] == one.origin.question_type for one in samples)
+    assert len(done.kept) + len(done.rejects) == 7 * 4 * 2

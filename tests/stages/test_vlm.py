@@ -73,6 +73,22 @@ def test_zero_shot_every_row_is_accounted_for(
     assert all(one.reason for one in read.rejects)
 
 
+def test_zero_shot_prompts_fit_every_model_and_every_row_is_accounted_for(
+    run_stage, pool: Path, model: LoadedVlm
+) -> None:
+    settings = {"preset": model.preset.name}
+    tasks = ("rec", "reg", "md", "mc_vqa")
+    given = {"prompts": "zero_shot", "tasks": tasks, "temperature": 1.0}
+    done = generate(run_stage, pool, model.folder, backend_settings=settings, **given)
+    assert len(done.kept) == 2 * 5
+    assert {one.reason for one in done.quarantined} == {"not_an_image"}
+    rows = list(done.rows(Generation))
+    assert all(row.request.schema and row.completion.token_ids for row in rows)
+    stage = DecodeStage(DecodeSettings(readers=("json", "fenced_json")))
+    read = run_stage(stage, rows, name="decode")
+    assert len(read.kept) + len(read.rejects) == len(rows)
+
+
 def _taught(model: LoadedVlm, pool: Path) -> tuple[list[SftRow], dict[tuple[str, str], Sample]]:
     """What the generator should write for each picture and task."""
     catalog, rows, truth = ImageCatalog(pool), [], {}

@@ -1,10 +1,12 @@
 """The form a server is made to keep to, and whether it has.
 
-It is one that the reader `json` takes: `{"pairs": [{"question": "..", "answer": ".."}]}`.
+It is that of the request (`Request.schema`), or else one that the reader `json` takes:
+`{"pairs": [{"question": "..", "answer": ".."}]}`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -21,12 +23,14 @@ class _Pairs(msgspec.Struct, forbid_unknown_fields=True):
     pairs: list[_Pair]
 
 
-def response_format() -> dict[str, Any]:
+def response_format(schema: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What the API calls it.
 
     >>> response_format()["type"]
     'json_schema'
     """
+    if schema:
+        return _named("answer", dict(schema))
     words = {"type": "string"}
     pair = {
         "type": "object",
@@ -34,22 +38,35 @@ def response_format() -> dict[str, Any]:
         "required": ["question", "answer"],
         "additionalProperties": False,
     }
-    schema = {
+    pairs = {
         "type": "object",
         "properties": {"pairs": {"type": "array", "items": pair}},
         "required": ["pairs"],
         "additionalProperties": False,
     }
-    named = {"name": "pairs", "strict": True, "schema": schema}
-    return {"type": "json_schema", "json_schema": named}
+    return _named("pairs", pairs)
 
 
-def fits_form(text: str) -> bool:
-    """Whether `text` is of the form, with a pair at least.
+def _named(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": name, "strict": True, "schema": schema},
+    }
+
+
+def fits_form(text: str, schema: Mapping[str, Any] | None = None) -> bool:
+    """Whether `text` is of the form: an object with the keys of `schema`, or a pair at least.
+
+    What the values are is for the reader and the task's codec to say.
 
     >>> fits_form('{"pairs": [{"question": "What?", "answer": "a cat"}]}'), fits_form("a cat")
     (True, False)
     """
+    if schema:
+        try:
+            return msgspec.json.decode(text, type=dict[str, Any]).keys() == set(schema["required"])
+        except msgspec.DecodeError:
+            return False
     try:
         return bool(msgspec.json.decode(text, type=_Pairs).pairs)
     except msgspec.DecodeError:

@@ -23,6 +23,7 @@ from genixer.inference.base import BackendSettings, Choice
 from genixer.store.images import ImageError, open_image
 from genixer.tasks import load_task
 from genixer.tasks.base import Canvas, ParseError, Task
+from genixer.tasks.zero_shot import write_json
 
 __all__ = ["ScriptedBackend", "ScriptedSettings"]
 
@@ -114,7 +115,10 @@ class ScriptedBackend:
         name = request.task or rng.choice(_FREE)
         task = load_task(name)
         try:
-            text = task.encode(_turns(name, rng), canvas)
+            turns = _turns(name, rng)
+            # Whoever sends a schema wants JSON; what the task cannot carry stays an empty text.
+            text = task.encode(turns, canvas)
+            text = write_json(turns, canvas) if request.schema else text
         except CannotEncodeError:  # a task of someone else's that the stand-in has no words for
             text = ""
         if text and rng.random() < self.settings.malformed:

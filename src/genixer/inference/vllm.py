@@ -190,7 +190,7 @@ class VllmBackend:
         for place in sorted(left):
             yield place, Completion(requests[place].id, "", (), (), "error")
         for place, output in self._run(asked, images):
-            yield place, self._completion(requests[place].id, output)
+            yield place, self._completion(requests[place], output)
 
     def _answerable(
         self, requests: Sequence[Request], hint: Hint
@@ -218,24 +218,24 @@ class VllmBackend:
             "stop_token_ids": list(self.words.end_ids),
         }
         if self.settings.guided_json:
-            params["structured_outputs"] = response_format()["json_schema"]["schema"]
+            params["structured_outputs"] = response_format(request.schema)["json_schema"]["schema"]
         return params
 
-    def _completion(self, request_id: str, output: Any) -> Completion:
+    def _completion(self, request: Request, output: Any) -> Completion:
         if output is None or output.finish_reason not in ("stop", "length"):
-            return Completion(request_id, "", (), (), "error")
+            return Completion(request.id, "", (), (), "error")
         tokens = tuple(output.token_ids)
         text = self.words.decode(tokens)
         if self.settings.guided_json:
-            if output.finish_reason == "stop" and not fits_form(text):
-                log.warning("request %s: guided, and yet no JSON of the form", request_id)
-                return Completion(request_id, "", (), (), "error")
-            return Completion(request_id, text, tokens, (), output.finish_reason)
+            if output.finish_reason == "stop" and not fits_form(text, request.schema):
+                log.warning("request %s: guided, and yet no JSON of the form", request.id)
+                return Completion(request.id, "", (), (), "error")
+            return Completion(request.id, text, tokens, (), output.finish_reason)
         pairs = zip(output.logprobs, tokens, strict=True)
         logprobs = [step[token].logprob for step, token in pairs]
         self._check(logprobs)
         rounded = tuple(round(value, _DECIMALS) for value in logprobs)
-        return Completion(request_id, text, tokens, rounded, output.finish_reason)
+        return Completion(request.id, text, tokens, rounded, output.finish_reason)
 
     def _check(self, logprobs: Iterable[float]) -> None:
         if any(math.isnan(value) for value in logprobs):

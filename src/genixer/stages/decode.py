@@ -23,6 +23,7 @@ from genixer.stages.base import (
 )
 from genixer.tasks import load_task
 from genixer.tasks.base import Canvas, ParseError
+from genixer.tasks.kinds import is_of_kind
 from genixer.tasks.readers import READERS
 from genixer.tasks.readers.base import read_leniently
 from genixer.tasks.recognise import recognise
@@ -62,8 +63,9 @@ class DecodeStage(Stage):
     """Samples of what a generator wrote; one work item a `Generation`.
 
     Rejects with the reason of the `ParseError`, or `cut_off` where the completion hit its length
-    limit; a failed completion is quarantined as `backend_error`. Space around a completion is not
-    part of it; nothing else is mended.
+    limit, `other_kind` where a kind of question was asked for and another came; a failed completion
+    is quarantined as `backend_error`. Space around a completion is not part of it; nothing else is
+    mended.
 
     Lenient readers are tried where the settings name them; a sample that one has read carries its
     name in `origin.reader`. Files: `readers.json` (then only), the samples each reader has read.
@@ -84,7 +86,7 @@ class DecodeStage(Stage):
                 out.quarantine(row.id, "backend_error", row.completion.text, encode_row(row))
                 continue
             cut_off = row.completion.finish == "length"
-            read = ParseError("cut_off") if cut_off else self._read(row)
+            read = ParseError("cut_off") if cut_off else _of_kind(self._read(row), row.request.kind)
             scores = _scores(row)
             if isinstance(read, ParseError):
                 out.reject(row.id, read.reason, row, scores)
@@ -132,6 +134,13 @@ def _decode(text: str, task: str, canvas: Canvas) -> _Reading | ParseError:
     return turns if isinstance(turns, ParseError) else _Reading(task, turns)
 
 
+def _of_kind(read: _Reading | ParseError, kind: str) -> _Reading | ParseError:
+    """`read`, if it is of the kind of question that was asked for."""
+    if isinstance(read, ParseError) or not kind or is_of_kind(read.task, kind, read.turns):
+        return read
+    return ParseError("other_kind", f"{kind} was asked for")
+
+
 def _scores(row: Generation) -> dict[str, float]:
     """Mean natural log-probability of the tokens, end token included; nothing without tokens."""
     logprobs = row.completion.logprobs
@@ -148,6 +157,7 @@ def _origin(row: Generation, scores: dict[str, float], reader: str) -> Origin:
         prompt=prompt_digest(row.request.prompt),
         mode=row.request.mode,
         seed=row.request.sampling.seed,
+        question_type=row.request.kind,
         scores=scores,
         reader=reader,
     )

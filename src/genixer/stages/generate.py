@@ -32,6 +32,7 @@ from genixer.store.shards import raw_bytes
 
 if TYPE_CHECKING:
     from genixer.inference.base import Backend
+    from genixer.tasks.base import Canvas
 
 __all__ = ["GenerateStage"]
 
@@ -82,11 +83,15 @@ class GenerateStage(Stage):
                 f"set rows_per_shard of the step to a multiple of its block"
             )
         catalog = ImageCatalog(step.images)
-        last = first + count
-        blocks = keyed(
-            list(self._plan.requests(step, range(start, min(start + block, last)), catalog, out))
-            for start in range(first, last, block)
-        )
+
+        def canvas(width: int, height: int) -> Canvas:
+            return self._load(step).canvas(width, height)
+
+        def requests(start: int) -> list[Request]:
+            numbers = range(start, min(start + block, first + count))
+            return list(self._plan.requests(step, numbers, catalog, out, canvas))
+
+        blocks = keyed(requests(start) for start in range(first, first + count, block))
         with Answers(out.workspace(), out.deaths) as answers:
             answers.ask(blocks, lambda: self._load(step), step.images)
             for asked in blocks:
@@ -109,7 +114,7 @@ class GenerateStage(Stage):
         folder = Path(self.settings.images)
         if self.settings.images.startswith("@") or not folder.is_dir():
             return Estimate()
-        items = sum(1 for _ in image_paths(folder)) * self._plan.per_image
+        items = self._plan.total(sum(1 for _ in image_paths(folder)))
         return Estimate(items, items, items * 20, items / 100, items * 1200)
 
     def _write(self, request: Request, answer: Answer, out: RowWriter) -> None:

@@ -1,21 +1,21 @@
 """What a generate step asks: its settings, and which requests every image gets.
 
-Images come in the order of their names (or of their archive or list). Each gets the same list of
-requests, so that those about one image lie side by side.
+Images come in the order of their names (or of their archive or list), and requests about one image
+lie side by side: the same list for each, but for what has a quota.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from genixer.data import (
     ImageRef,
-    Mode,
     Quarantined,
     Request,
     Sampling,
@@ -25,17 +25,31 @@ from genixer.data import (
 from genixer.errors import ConfigError, near
 from genixer.sources.unlabelled import find_pools, pool_images
 from genixer.stages.base import FileWriter, RowWriter, StageSettings, Step
+from genixer.stages.quotas import Asked, Lane, Spread
 from genixer.store.images import ImageCatalog, ImageError
 from genixer.store.shards import raw_bytes
 from genixer.tasks import TASKS, instructions, load_task
+from genixer.tasks.base import Canvas
+from genixer.tasks.kinds import KINDS, kind_line
+from genixer.tasks.zero_shot import ZERO_SHOT, zero_shot
 
 __all__ = ["Draws", "GenerateSettings", "RequestPlan", "SamplingSettings"]
+
+log = logging.getLogger(__name__)
 
 _Image = str | Quarantined
 """Path of an image, or what was broken where one was expected."""
 _PLANNED = msgspec.json.Decoder(_Image)
+ANY = "any"
+"""What a quota calls requests that name no kind."""
+Quota = Annotated[int, Field(ge=0)] | None
+_SPREAD = "plan/spread.json"
 _PLAN_ROWS = 1024
 """Images in one file of the plan: a shard reads one or two files, however many there are."""
+
+
+def _unit(width: int, height: int) -> Canvas:
+    return Canvas("unit", 3, width, height)
 
 
 class SamplingSettings(BaseModel):
@@ -92,6 +106,13 @@ class GenerateSettings(StageSettings):
     """Where a completion is cut."""
     per_task: dict[str, SamplingSettings] = Field(default_factory=dict)
     """Sampling of its own for some tasks, by task name; `agnostic` for requests without a task."""
+    quotas: dict[str, Quota | dict[str, Quota]] = Field(default_factory=dict)
+    """Most requests of a task in all, spread evenly over the images; by kind of question for tasks
+    that have kinds (`common_vqa: {yes_no: 2000, number: 500}`), and then those kinds alone are
+    asked for (`any`: no kind named). `agnostic` for requests without a task; null: no limit."""
+    prompts: Literal["trained", "zero_shot"] = "trained"
+    """Words of the requests: instructions a generator is trained on, or prompts for any chat model
+    that say what to write and ask for JSON, which `readers: [json, fenced_json]` of decode read."""
     block: int = Field(64, ge=1, le=512)
     """Requests the model answers together; must divide the rows of a shard (512 by default)."""
 
@@ -113,70 +134,122 @@ class GenerateSettings(StageSettings):
                 raise ValueError(f"no task is called {name!r}; {near(name, [*TASKS, 'agnostic'])}")
         return values
 
+    @field_validator("quotas")
+    @classmethod
+    def _known_kinds(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for name, quota in values.items():
+            if name != "agnostic" and name not in TASKS:
+                raise ValueError(f"no task is called {name!r}; {near(name, [*TASKS, 'agnostic'])}")
+            known = [*KINDS.get(name, ()), ANY]
+            for kind in quota if isinstance(quota, dict) else ():
+                if kind not in known:
+                    raise ValueError(f"{name} has no kind {kind!r}; {near(kind, known)}")
+        return values
 
-class Asked(NamedTuple):
-    """One request of the list every image gets."""
+    @model_validator(mode="after")
+    def _quotas_of_tasks_asked_for(self) -> GenerateSettings:
+        for name in self.quotas:
+            if name != "agnostic" and name not in self.tasks:
+                raise ValueError(f"quotas: {name} is not among `tasks`: {', '.join(self.tasks)}")
+        return self
 
-    task: str
-    mode: Mode
-    draw: int
+    @model_validator(mode="after")
+    def _prompts_there_are(self) -> GenerateSettings:
+        for name in self.tasks if self.prompts == "zero_shot" else ():
+            if name not in ZERO_SHOT:
+                raise ValueError(
+                    f"no zero-shot prompt for {name}; there are: {', '.join(ZERO_SHOT)}"
+                )
+        return self
 
 
 class RequestPlan:
     """Requests of a step by number; those about one image lie side by side.
 
-    Files: `plan/*.jsonl`, the images in order, so that a resumed run asks about the same ones.
+    Files: `plan/*.jsonl`, the images in order, so that a resumed run asks about the same ones, and
+    with quotas `plan/spread.json`, how many they are.
     """
 
     def __init__(self, settings: GenerateSettings) -> None:
         """Plan what `settings` ask for."""
         self._settings = settings
-        self._asked = _requests_per_image(settings)
+        self._lanes = lanes(settings)
+        self._quotas = any(lane.quota is not None for lane in self._lanes)
+        self._counted: int | None = None
 
-    @property
-    def per_image(self) -> int:
-        """Requests about every image."""
-        return len(self._asked)
+    def total(self, images: int) -> int:
+        """Requests about so many images."""
+        return Spread(self._lanes, images).total
 
     def count(self, step: Step) -> int:
         """How many requests there are; raises `ConfigError` where there is no image."""
-        images = sum(1 for _ in self._images(step))
-        if not images:
+        self._counted = sum(1 for _ in self._images(step))
+        if not self._counted:
             raise ConfigError(
                 f"step {step.name}: images: {self._settings.images} holds no images; archives in a "
                 "folder have to be named: pool/*.tar"
             )
-        return images * len(self._asked)
+        spread = Spread(self._lanes, self._counted)
+        for at, lane in enumerate(self._lanes):
+            if lane.quota is not None and spread.planned(at) < lane.quota:
+                log.info(
+                    "%s: %s: %d requests of a quota of %d; raise modes for more of each image",
+                    *(step.name, lane.name, spread.planned(at), lane.quota),
+                )
+        return spread.total
 
     def write(self, step: Step, out: FileWriter) -> None:
         """Write the names of the images in order; whoever needs them opens them."""
-        most = None if step.limit is None else -(-step.limit // max(1, len(self._asked)))
-        images = islice(self._images(step), most)
+        if self._quotas:
+            out.file(_SPREAD, encode_row({"images": self._number(step)}))
+        images = islice(self._images(step), self._most(step))
         start = 0
         while lines := [encode_row(image) + b"\n" for image in islice(images, _PLAN_ROWS)]:
             out.file(_plan_file(start), b"".join(lines))
             start += len(lines)
 
+    def _number(self, step: Step) -> int:
+        if self._counted is None:
+            self.count(step)
+        return self._counted or 0
+
+    def _most(self, step: Step) -> int | None:
+        """Images that a limited step asks about; None for all."""
+        if step.limit is None:
+            return None
+        spread = Spread(self._lanes, self._number(step))
+        last = min(step.limit, spread.total) - 1
+        return spread.image_of(last) + 1 if last >= 0 else 0
+
     def requests(
-        self, step: Step, numbers: range, catalog: ImageCatalog, out: RowWriter
+        self,
+        step: Step,
+        numbers: range,
+        catalog: ImageCatalog,
+        out: RowWriter,
+        canvas: Callable[[int, int], Canvas] = _unit,
     ) -> Iterator[Request]:
-        """Requests by number; those of an unusable image go to quarantine with its reason."""
-        size = len(self._asked)
-        images = _planned(step, numbers.start // size, (numbers.stop - 1) // size + 1)
-        for number in numbers:
-            planned = images[number // size - numbers.start // size]
-            asked = self._asked[number % size]
-            which = f"{asked.task or asked.mode}:{asked.draw}"
-            if isinstance(planned, Quarantined):
-                raw = raw_bytes(planned.raw)
-                out.quarantine(f"{planned.where}#{which}", planned.reason, planned.detail, raw)
-                continue
-            try:
-                image = catalog.ref(planned)
-            except ImageError as error:
-                out.quarantine(f"{planned}#{which}", error.reason, error.detail)
-                continue
-            yield self._request(step, image, asked)
+        """Requests by number; those of an unusable image go to quarantine with its reason.
+
+        `canvas` is the model's, for prompts that say how to write a box.
+        """
+        spread = self._spread(step)
+        first, last = spread.image_of(numbers[0]), spread.image_of(numbers[-1])
+        images = _planned(step, first, last + 1)
+        number = spread.before(first)
+        for at, planned in enumerate(images, first):
+            for asked in spread.asked(at):
+                if number in numbers:
+                    image = _usable(planned, asked, catalog, out)
+                    if image is not None:
+                        yield self._request(step, image, asked, canvas)
+                number += 1
+
+    def _spread(self, step: Step) -> Spread:
+        if not self._quotas:
+            return Spread(self._lanes, 1 << 62)  # every image gets the same, however many
+        file = step.resolve(f"@{step.name}/{_SPREAD}")
+        return Spread(self._lanes, msgspec.json.decode(file.read_bytes())["images"])
 
     def _images(self, step: Step) -> Iterator[_Image]:
         """Images in order, as paths relative to the run's image root."""
@@ -188,27 +261,57 @@ class RequestPlan:
         for pool in pools:
             yield from pool_images(pool, step.images)
 
-    def _request(self, step: Step, image: ImageRef, asked: Asked) -> Request:
+    def _request(
+        self, step: Step, image: ImageRef, asked: Asked, canvas: Callable[[int, int], Canvas]
+    ) -> Request:
         """The whole request: its words and its luck follow from its id and the run's seed."""
-        name = asked.task or "agnostic"
-        own = self._settings.per_task.get(name, SamplingSettings()).model_dump(exclude_none=True)
-        common = {key: getattr(self._settings, key) for key in SamplingSettings.model_fields}
-        blank = Request.of(image, asked.task, asked.mode, asked.draw, "", Sampling())
+        settings, task, mode = self._settings, asked.task, asked.mode
+        own = settings.per_task.get(task or "agnostic", SamplingSettings())
+        common = {key: getattr(settings, key) for key in SamplingSettings.model_fields}
+        blank = Request.of(image, task, mode, asked.draw, "", Sampling(), asked.kind)
         rng = random_for(step.seed, "generate", blank.id)
-        sampling = Sampling(seed=rng.getrandbits(63), **{**common, **own})
-        prompt = (
-            load_task(asked.task).ask(rng, asked.mode)
-            if asked.task
-            else instructions.ask("", rng, asked.mode)
-        )
-        return msgspec.structs.replace(blank, prompt=prompt, sampling=sampling)
+        drawn = {**common, **own.model_dump(exclude_none=True)}
+        sampling = Sampling(seed=rng.getrandbits(63), **drawn)
+        if settings.prompts == "zero_shot":
+            prompt, schema = zero_shot(task, asked.kind, canvas(image.width, image.height))
+        else:
+            schema = {}
+            prompt = load_task(task).ask(rng, mode) if task else instructions.ask("", rng, mode)
+            if asked.kind:
+                prompt = f"{prompt}\n{kind_line(task, asked.kind)}"
+        return msgspec.structs.replace(blank, prompt=prompt, sampling=sampling, schema=schema)
 
 
-def _requests_per_image(settings: GenerateSettings) -> tuple[Asked, ...]:
-    """What is asked about every image, in order."""
-    free = [Asked("", "agnostic", draw) for draw in range(settings.modes.agnostic)]
-    draws = range(settings.modes.specific)
-    return (*free, *(Asked(task, "specific", draw) for task in settings.tasks for draw in draws))
+def lanes(settings: GenerateSettings) -> tuple[Lane, ...]:
+    """What is asked about images, in order."""
+    modes = settings.modes
+    found: list[Lane] = []
+    for task in ("agnostic", *settings.tasks):
+        quota = settings.quotas.get(task)
+        for kind, most in (quota if isinstance(quota, dict) else {ANY: quota}).items():
+            named = "" if kind == ANY else kind
+            if task == "agnostic":
+                found.append(Lane("", "agnostic", named, modes.agnostic, most))
+            else:
+                found.append(Lane(task, "specific", named, modes.specific, most))
+    return tuple(found)
+
+
+def _usable(
+    planned: _Image, asked: Asked, catalog: ImageCatalog, out: RowWriter
+) -> ImageRef | None:
+    """The image, or None where its request went to quarantine."""
+    kind = f".{asked.kind}" if asked.kind else ""
+    which = f"{asked.task or asked.mode}{kind}:{asked.draw}"
+    if isinstance(planned, Quarantined):
+        raw = raw_bytes(planned.raw)
+        out.quarantine(f"{planned.where}#{which}", planned.reason, planned.detail, raw)
+        return None
+    try:
+        return catalog.ref(planned)
+    except ImageError as error:
+        out.quarantine(f"{planned}#{which}", error.reason, error.detail)
+        return None
 
 
 def _plan_file(image: int) -> str:
