@@ -16,6 +16,7 @@ from genixer.errors import ConfigError, near
 from genixer.yaml_source import Key, YamlSource, read_yaml
 
 __all__ = [
+    "Costs",
     "ExecutorName",
     "RayConfig",
     "RunConfig",
@@ -33,7 +34,7 @@ __all__ = [
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """What runs and steps may be called: they become folders."""
-RESERVED = ("run.json", "external.json", "errors.log")
+RESERVED = ("run.json", "external.json", "errors.log", "events.jsonl")
 
 
 def _sources_by_role(value: object) -> object:
@@ -62,6 +63,44 @@ class StepConfig(BaseModel):
     """Runs the step once for every combination; `{key}` is the value in `from` and `with`."""
     rows_per_shard: int | None = Field(default=None, ge=1)
     """Work items in one shard; the stage's own number by default."""
+
+
+class Costs(BaseModel):
+    """What work costs: for `genixer plan` and `--max-cost`, and no part of any fingerprint."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input_per_million: float = Field(0.0, ge=0.0)
+    """Price of a million tokens that a model reads."""
+    output_per_million: float = Field(0.0, ge=0.0)
+    """Price of a million tokens that it writes."""
+    per_hour: float = Field(0.0, ge=0.0)
+    """Price of an hour of one worker."""
+    currency: str = "USD"
+    """What prices are in."""
+    gpus: float = Field(0.0, ge=0.0)
+    """GPUs that one worker uses, for GPU-hours."""
+    prompt_tokens: float = Field(700.0, ge=0.0)
+    """Tokens a model reads for one request, those of its image among them."""
+    answer_tokens: float = Field(20.0, ge=0.0)
+    """Tokens it writes for one, where `--probe` has not counted them."""
+    tokens_per_second: float = Field(2000.0, gt=0.0)
+    """Tokens that one worker writes a second, where `--probe` has not timed it."""
+
+    @property
+    def free(self) -> bool:
+        """Whether nothing has a price."""
+        return not (self.input_per_million or self.output_per_million or self.per_hour)
+
+    def of(self, requests: float, written: float, seconds: float) -> float:
+        """Price of so many requests, tokens written and seconds of a worker.
+
+        >>> Costs(input_per_million=1.0, output_per_million=4.0).of(1000, 50_000, 60.0)
+        0.9
+        """
+        read = requests * self.prompt_tokens
+        tokens = read * self.input_per_million + written * self.output_per_million
+        return tokens / 1e6 + seconds / 3600 * self.per_hour
 
 
 ExecutorName = Literal["local", "leases", "ray"]
@@ -103,6 +142,8 @@ class RunConfig(BaseModel):
     """Worker processes; 0 works inside this process."""
     threads: int = Field(default=1, ge=1)
     """Compute threads a worker may use; results may depend on it, so fingerprints do."""
+    costs: Costs = Costs()
+    """What work costs, for `genixer plan` and `--max-cost`; may change while a run goes on."""
     executor: ExecutorName = "local"
     """Who does the work: `local` processes, shells that share it by `leases`, or `ray`."""
     stale_s: float = Field(default=30.0, gt=0)

@@ -17,7 +17,8 @@
     |   `-- MemoryFullError    it was given more at once than there is memory for
     |-- IncompleteError (7)    the run ended with work left
     |-- BadLossError (8)       a training's loss is no number
-    `-- ParityError (9)        two backends that do not say the same
+    |-- ParityError (9)        two backends that do not say the same
+    `-- BudgetSpentError (10)  the run stopped at --max-cost or --max-hours
 
 Broken *data* never reaches the user as one of these: it is counted and kept aside. They are for
 broken code or config.
@@ -32,6 +33,7 @@ from pathlib import Path
 __all__ = [
     "BackendError",
     "BadLossError",
+    "BudgetSpentError",
     "CannotEncodeError",
     "ConfigError",
     "CorruptShardError",
@@ -159,6 +161,12 @@ class ParityError(GenixerError):
     """Two backends whose rows must not be mixed; the message shows the worst examples."""
 
     exit_code = 9
+
+
+class BudgetSpentError(GenixerError):
+    """A run that stopped where its budget ends; everything begun is committed."""
+
+    exit_code = 10
 
 
 def near(name: str, known: Iterable[str]) -> str:

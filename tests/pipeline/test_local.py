@@ -22,7 +22,7 @@ def shards(folder: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in found
-        if path.suffix != ".json" and path.name not in (".lock", "errors.log")
+        if path.suffix != ".json" and path.name not in (".lock", "errors.log", "events.jsonl")
     }
 
 

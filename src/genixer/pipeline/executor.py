@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from genixer.errors import IncompleteError
+from genixer.pipeline.budget import Budget
 from genixer.pipeline.plan import Plan, PlannedStep
 from genixer.pipeline.progress import Progress
 from genixer.pipeline.state import StepState, Task, current_manifest, inputs_of, look
@@ -70,10 +71,16 @@ class Executor:
     """Runs every step of a plan that is not complete. One use."""
 
     def __init__(
-        self, plan: Plan, pool: Pool, progress: Progress, seal: Seal = write_manifest
+        self,
+        plan: Plan,
+        pool: Pool,
+        progress: Progress,
+        seal: Seal = write_manifest,
+        budget: Budget | None = None,
     ) -> None:
-        """Run `plan` in `pool`, which is closed at the end."""
+        """Run `plan` in `pool`, which is closed at the end, while `budget` has room."""
         self._plan, self._pool, self._progress, self._seal = plan, pool, progress, seal
+        self._budget = budget or Budget()
         self._waiting: list[PlannedStep] = list(plan.steps)
         self._open: dict[str, _Open] = {}
         self._contents: dict[str, str] = {}
@@ -89,8 +96,7 @@ class Executor:
         try:
             self._admit()
             while self._open:
-                pending = {name: step.pending for name, step in self._open.items()}
-                for task in self._pool.submit(pending):
+                for task in self._pool.submit(self._affordable()):
                     step = self._open[task.step.name]
                     step.pending.remove(task)
                     step.running += 1
@@ -98,6 +104,18 @@ class Executor:
                     self._take(task, outcome)
         finally:
             self._pool.close()
+
+    def _affordable(self) -> dict[str, list[Task]]:
+        """Units that can be worked on now, as many as the budget has room for."""
+        running = sum(step.running for step in self._open.values())
+        room = self._budget.room(running)
+        if room == 0 and not running:
+            raise self._budget.error()
+        pending = {}
+        for name, step in self._open.items():
+            pending[name] = step.pending[:room]
+            room = None if room is None else room - len(pending[name])
+        return pending
 
     def _admit(self) -> None:
         """Open every step whose inputs are finished; complete ones are passed at once."""
@@ -133,7 +151,8 @@ class Executor:
             self._mourn(step, task, outcome)
             return
         step.state.accept(outcome)
-        self._progress.advanced(task.step.name, len(step.state.shards), step.state.shard_count)
+        done, total = len(step.state.shards), step.state.shard_count
+        self._progress.advanced(task.step.name, done, total, outcome)
         self._settle(step)
         self._admit()
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
 
-from genixer.store.manifest import Counts, Manifest
+from genixer.store.manifest import Counts, Manifest, Receipt
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["LineProgress", "Progress", "TerminalProgress", "ledger_line"]
+__all__ = ["LineProgress", "Pace", "Progress", "TerminalProgress", "ledger_line"]
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,70 @@ def ledger_line(counts: Counts) -> str:
     )
 
 
+class Pace(NamedTuple):
+    """How fast a step has gone since it was begun in this run; `began` and `now` are seconds.
+
+    >>> pace = Pace(0.0, 2).at(10.0, 4, 6).plus(Counts(20, 15, {"short": 5}), 300)
+    >>> pace.words
+    '2.0 rows/s, 30 tokens/s, 75 % kept, 0:00:10 left'
+    """
+
+    began: float
+    first: int
+    """Shards that were done before."""
+    done: int = 0
+    total: int | None = None
+    now: float = 0.0
+    items: int = 0
+    kept: int = 0
+    tokens: int = 0
+
+    def at(self, now: float, done: int, total: int | None) -> Pace:
+        """The same at a later time."""
+        return self._replace(now=now, done=done, total=total)
+
+    def plus(self, counts: Counts, tokens: int) -> Pace:
+        """With another unit of work counted."""
+        return self._replace(
+            items=self.items + counts.items,
+            kept=self.kept + counts.kept,
+            tokens=self.tokens + tokens,
+        )
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds that its shards should take yet, at the pace so far; None while unknown."""
+        new = self.done - self.first
+        if self.total is None or new <= 0:
+            return None
+        return (self.total - self.done) * (self.now - self.began) / new
+
+    def rates(self) -> dict[str, float | None]:
+        """Rows and tokens a second, share kept, seconds left."""
+        seconds = max(self.now - self.began, 1e-6)
+        left = self.left_s
+        return {
+            "rows_per_s": round(self.items / seconds, 3),
+            "tokens_per_s": round(self.tokens / seconds, 3),
+            "kept_share": round(self.kept / self.items, 4) if self.items else None,
+            "left_s": None if left is None else round(left, 1),
+        }
+
+    @property
+    def words(self) -> str:
+        """The rates for people; empty while nothing is known."""
+        rates, said = self.rates(), []
+        if self.items:
+            said.append(f"{rates['rows_per_s']:.1f} rows/s")
+        if self.tokens:
+            said.append(f"{rates['tokens_per_s']:.0f} tokens/s")
+        if self.items:
+            said.append(f"{self.kept / self.items:.0%} kept".replace("%", " %"))
+        if self.left_s is not None:
+            said.append(f"{timedelta(seconds=round(self.left_s))} left")
+        return ", ".join(said)
+
+
 class Progress:
     """Hears what happens; says nothing itself. `total` counts shards, None while unknown."""
 
@@ -37,8 +102,13 @@ class Progress:
     def started(self, step: str, done: int, total: int | None) -> None:
         """Work on `step` begins."""
 
-    def advanced(self, step: str, done: int, total: int | None) -> None:
-        """A unit of `step` was committed."""
+    def advanced(
+        self, step: str, done: int, total: int | None, unit: Receipt | None = None
+    ) -> None:
+        """A unit of `step` was committed: `unit`, if it is known."""
+
+    def paced(self, step: str, pace: Pace) -> None:
+        """How fast `step` goes, after each unit."""
 
     def finished(self, step: str, manifest: Manifest) -> None:
         """`step` is complete."""
@@ -87,6 +157,7 @@ class TerminalProgress(LineProgress):
             bars.BarColumn(),
             bars.MofNCompleteColumn(),
             bars.TimeElapsedColumn(),
+            bars.TextColumn("{task.fields[pace]}"),
             console=console,
             transient=True,
         )
@@ -100,11 +171,17 @@ class TerminalProgress(LineProgress):
     def started(self, step: str, done: int, total: int | None) -> None:
         """Open a bar. Prepare and finish count as one piece of work each."""
         super().started(step, done, total)
-        self._ids[step] = self._bars.add_task(step, completed=done, total=_pieces(total))
+        self._ids[step] = self._bars.add_task(step, completed=done, total=_pieces(total), pace="")
 
-    def advanced(self, step: str, done: int, total: int | None) -> None:
+    def advanced(
+        self, step: str, done: int, total: int | None, unit: Receipt | None = None
+    ) -> None:
         """Move the bar."""
         self._bars.update(self._ids[step], completed=done + 1, total=_pieces(total))
+
+    def paced(self, step: str, pace: Pace) -> None:
+        """Say the rates beside the bar."""
+        self._bars.update(self._ids[step], pace=pace.words)
 
     def finished(self, step: str, manifest: Manifest) -> None:
         """Close the bar."""

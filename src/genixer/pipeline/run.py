@@ -19,7 +19,9 @@ from genixer.config import (
     runs_folder,
 )
 from genixer.errors import ConfigError, CorruptShardError
+from genixer.pipeline.budget import Budget
 from genixer.pipeline.executor import Executor
+from genixer.pipeline.meter import Meter
 from genixer.pipeline.plan import Plan, make_plan
 from genixer.pipeline.progress import Progress
 from genixer.pipeline.settings import check_unchanged, read_run, run_path, write_run
@@ -95,6 +97,7 @@ def run(
     executor: ExecutorName | None = None,
     check: bool = False,
     progress: Progress | None = None,
+    budget: Budget | None = None,
 ) -> RunResult:
     """Run a config, or go on with it: complete steps are passed, a torn one goes on where it was.
 
@@ -108,6 +111,7 @@ def run(
         executor: who does the work, `local`, `leases` or `ray`; the config's by default.
         check: read and hash everything that is committed before going on.
         progress: who hears how it goes; nobody by default.
+        budget: what may be spent before it stops with `BudgetSpentError`.
 
     Raises a `GenixerError` when the run does not become complete.
     """
@@ -120,7 +124,7 @@ def run(
         asked = environment_workers()
         workers = loaded.workers if asked is None else asked
     executor = executor or environment_executor() or loaded.executor
-    return execute(loaded, plan, workers, check, progress or Progress(), executor)
+    return execute(loaded, plan, workers, check, progress or Progress(), executor, budget)
 
 
 def run_folder(config: RunConfig, out: str | Path | None, limit: int | None) -> Path:
@@ -136,9 +140,12 @@ def execute(
     check: bool,
     progress: Progress,
     executor: ExecutorName = "local",
+    budget: Budget | None = None,
 ) -> RunResult:
     """Run `plan` in its folder, which must be new or hold the same run."""
     shared = executor != "local"
+    budget = budget or Budget()
+    budget.begin(config.costs)
     _claim(plan.run)
     with RunLock(plan.run, shared=shared, stale_s=config.stale_s) as lock:
         check_unchanged(plan)
@@ -154,15 +161,19 @@ def execute(
                 shutil.rmtree(step.folder.scratch, ignore_errors=True)
         if check:
             _check_everything(plan)
-        return _execute_and_repair(plan, workplace(config, plan, workers, executor, lock), progress)
+        place = workplace(config, plan, workers, executor, lock)
+        with Meter(plan, config.costs, budget, progress) as meter:
+            return _execute_and_repair(plan, place, meter, budget)
 
 
-def _execute_and_repair(plan: Plan, place: Workplace, progress: Progress) -> RunResult:
+def _execute_and_repair(
+    plan: Plan, place: Workplace, progress: Progress, budget: Budget
+) -> RunResult:
     """Run; a corrupt shard that turns up is moved aside and made again."""
     worked: dict[str, None] = {}
     repairs = 0
     while True:
-        executor = Executor(plan, place.pool(), progress, place.seal)
+        executor = Executor(plan, place.pool(), progress, place.seal, budget)
         try:
             executor.run()
         except CorruptShardError as error:
