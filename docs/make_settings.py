@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from genixer.config import RunConfig, StepConfig
+from genixer.config import Costs, RunConfig, StepConfig
 from genixer.filters import FILTERS
 from genixer.inference import BACKENDS
 from genixer.registry import Registry
@@ -35,7 +35,15 @@ Any key can be overlaid on the command line: `genixer run demo seed=11 steps.mix
 
 def reference() -> str:
     """The whole page."""
-    parts = [HEAD, "## A run", _table(RunConfig), "## A step", _table(StepConfig)]
+    parts = [
+        HEAD,
+        "## A run",
+        _table(RunConfig),
+        "### costs",
+        _table(Costs),
+        "## A step",
+        _table(StepConfig),
+    ]
     for title, table in (
         ("Stages: the `with` of a step", STAGES),
         ("Filters: entries of a filter step's `filters`", FILTERS),

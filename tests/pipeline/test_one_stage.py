@@ -2,8 +2,10 @@
 
 import json
 import logging
+import shutil
 import signal
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import genixer
 from genixer import cli
 from genixer.errors import ConfigError, StoreError
 from genixer.pipeline.one_stage import run_stage
+from genixer.pipeline.run import run as run_config
 from genixer.pipeline.settings import read_run
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -142,3 +145,80 @@ def test_a_step_that_is_not_what_its_config_makes_is_not_read(
     (run / "scale-2" / "manifest.json").unlink()
     with pytest.raises(StoreError, match="no finished step is here"):
         run_stage("toy_scale", tmp_path / "out", {"factor": 1}, sources={"rows": [run / "scale-2"]})
+
+
+def test_generate_asks_about_a_folder_of_images(call: Call, tmp_path: Path) -> None:
+    out = tmp_path / "raw"
+    pool = FIXTURES / "images" / "train"
+    words = ("generate", f"images={pool}", "model=any", "backend=scripted", "tasks=[rec, md]")
+    words = (*words, "seed=5", "quotas={md: 2}", "--out", out, "--workers", 0)
+    code, text, _ = call(*words, "--json")
+    assert code == 0
+    assert json.loads(text)["steps"]["generate"]["in"] == 3 + 3 + 2
+    assert genixer.verify(out).ok
+    known = read_run(out)
+    assert known is not None
+    assert (known.config["images"], known.config["seed"]) == (str(pool), 5)
+    code, text, _ = call(*words, "--limit", 3)
+    assert code == 0
+    assert genixer.verify(tmp_path / "raw-limit-3").manifests["generate"].counts.items == 3
+    code, _, said = call(*words, "--limit", 4, "--max-hours", 0)
+    assert code == 10
+    assert "run the same command again" in said
+    code, _, said = call("generate", "model=any", "--out", out)
+    assert code == 2
+    assert "images=FOLDER" in said
+
+
+def test_images_in_lists_and_archives_know_their_root(tmp_path: Path) -> None:
+    pool = tmp_path / "pool"
+    shutil.copytree(FIXTURES / "images" / "train", pool / "deep")
+    names = sorted(path.relative_to(pool).as_posix() for path in pool.rglob("*.png"))
+    (pool / "list.txt").write_text("\n".join(names))
+    (tmp_path / "list.txt").write_text("\n".join(names))
+    with tarfile.open(pool / "deep" / "0.tar", "w") as archive:
+        archive.add(pool / names[0], "a.png")
+    given = {"model": "any", "backend": "scripted", "tasks": ["rec"], "quotas": {"agnostic": 0}}
+    for number, (images, root, count) in enumerate(
+        [
+            (pool / "list.txt", None, 3),
+            (tmp_path / "list.txt", pool, 3),
+            (pool / "*" / "0.tar", None, 1),
+            (pool / "deep" / "0.tar", None, 1),
+        ]
+    ):
+        own = {"images": str(images), **({"image_root": str(root)} if root else {})}
+        done = run_stage("generate", tmp_path / str(number), {**given, **own}, workers=0)
+        assert done.manifests["generate"].counts.kept == count
+    with pytest.raises(ConfigError, match="no images of its own"):
+        run_stage("collect", tmp_path / "x", {"image_root": str(pool)})
+
+
+def test_the_generator_made_by_a_verb_is_read_by_the_next(call: Call, tmp_path: Path) -> None:
+    raw, read = tmp_path / "raw", tmp_path / "read"
+    pool = f"images={FIXTURES / 'images' / 'train'}"
+    words = ("generate", pool, "model=any", "backend=scripted", "prompts=zero_shot")
+    words = (*words, "max_new_tokens=99", "backend_settings={malformed: 0.0}")
+    assert call(*words, "--out", raw, "--workers", 0)[0] == 0
+    sources = {"rows": [raw / "generate"]}
+    settings = {"readers": ["json", "fenced_json"]}
+    done = run_stage("decode", read, settings, sources=sources, workers=0)
+    assert done.manifests["decode"].counts.kept == 21
+
+
+def test_the_zero_shot_config_runs_with_any_backend(tmp_path: Path) -> None:
+    pool = str(FIXTURES / "images" / "train")
+    at = "steps.generate.with"
+    words = [f"images={pool}", f"{at}.images={pool}", f"{at}.backend=scripted", f"{at}.model=any"]
+    words += [f"{at}.backend_settings={{malformed: 0.0}}"]
+    done = run_config("zero_shot", words, out=tmp_path / "run", workers=0)
+    counts = {name: manifest.counts for name, manifest in done.manifests.items()}
+    # Three images: four kinds of common VQA, two of adversarial VQA, four more tasks.
+    assert counts["generate"].kept == 3 * (4 + 2 + 4)
+    assert set(counts["decode"].rejected) == {"other_kind"}
+    assert counts["decode"].kept >= 3 * 4
+    kept = done.rows("decode")
+    assert {row["origin"]["reader"] for row in kept} == {"json"}
+    kinds = {row["origin"].get("question_type") for row in kept if row["task"] == "adv_vqa"}
+    assert kinds <= {"present", "absent"}
+    assert genixer.verify(tmp_path / "run").ok

@@ -13,8 +13,8 @@ from genixer import __version__
 from genixer.cli.datasets import doctor
 from genixer.cli.exchange import export, import_
 from genixer.cli.parity import parity
-from genixer.cli.steps import collect, instruct, mix, train
-from genixer.cli.terminal import Json, Limit, print_json, progress_here
+from genixer.cli.steps import collect, generate, instruct, mix, train
+from genixer.cli.terminal import Json, Limit, MaxCost, MaxHours, print_json, progress_here
 from genixer.cli.weights import convert_weights
 from genixer.errors import GenixerError
 
@@ -32,6 +32,7 @@ Exit codes:
   7    work is left
   8    a training's loss is no number
   9    two backends do not say the same
+  10   the budget is spent (--max-cost, --max-hours)
   130  interrupted (Ctrl-C)
   143  terminated"""
 
@@ -90,6 +91,8 @@ def run(
     check: Annotated[
         bool, typer.Option("--check", help="Hash everything that is committed first.")
     ] = False,
+    max_cost: MaxCost = None,
+    max_hours: MaxHours = None,
     as_json: Json = False,
 ) -> None:
     """Run all steps of a config; the same command again goes on where it was."""
@@ -97,6 +100,7 @@ def run(
         _print_plan(config, overrides, out, limit, as_json)
         return
     from genixer.config import executor_name
+    from genixer.pipeline.budget import Budget
     from genixer.pipeline.run import run as run_config
 
     try:
@@ -111,6 +115,7 @@ def run(
                 executor=executor_name(executor, "--executor"),
                 check=check,
                 progress=progress,
+                budget=Budget(max_cost, max_hours),
             )
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command goes on where it was", err=True)
@@ -128,16 +133,22 @@ def run(
         typer.echo(f"\n{result.summary}")
 
 
-@app.command(epilog="Example: genixer plan demo steps.generate.with.draws=2")
+@app.command(epilog="Example: genixer plan demo steps.generate.with.temperature=1 --probe 64")
 def plan(
     config: Config,
     overrides: Overrides = None,
     limit: Limit = None,
     out: Out = None,
+    probe: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Really run so many requests of each generate step, in RUN-probe."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show the steps of a config: what is cached, what would run, what it should cost."""
-    _print_plan(config, overrides, out, limit, as_json)
+    _print_plan(config, overrides, out, limit, as_json, probe)
 
 
 app.command(
@@ -151,6 +162,10 @@ app.command(
     epilog="Example: genixer mix arm=kept --from base=runs/demo/collect "
     "--from synthetic=runs/demo/dedup --out runs/mix"
 )(mix)
+app.command(
+    epilog="Example: genixer generate images=photos model=base 'tasks=[rec, common_vqa]' "
+    "--out runs/raw --limit 20"
+)(generate)
 app.command(
     epilog="Example: genixer train model=start steps=100 --from runs/demo/lessons-kept "
     "--out runs/student"
@@ -251,12 +266,21 @@ def _terminate(*_: object) -> NoReturn:
 
 
 def _print_plan(
-    config: str, overrides: list[str] | None, out: str | None, limit: int | None, as_json: bool
+    config: str,
+    overrides: list[str] | None,
+    out: str | None,
+    limit: int | None,
+    as_json: bool,
+    probe: int | None = None,
 ) -> None:
     from genixer.pipeline.api import plan as plan_config
+    from genixer.pipeline.cost import cost_table
     from genixer.pipeline.tables import text_table
 
-    report = plan_config(config, overrides or (), out=out, limit=limit)
+    with progress_here() as progress:
+        report = plan_config(
+            config, overrides or (), out=out, limit=limit, probe=probe, progress=progress
+        )
     if as_json:
         print_json(report.as_mapping())
         return
@@ -276,6 +300,8 @@ def _print_plan(
     ]
     total = sum(one.seconds for one in report.steps)
     typer.echo(text_table(header, rows, right=range(3, 8)))
+    if report.costs:
+        typer.echo(f"\ngenerating, with 90 % intervals\n{cost_table(report.costs)}")
     if report.datasets:
         typer.echo(f"\nrows expected of the datasets as published\n{report.datasets}")
     for names, note in report.notes:

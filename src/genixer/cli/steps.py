@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from genixer.cli.terminal import Json, Limit, print_json, progress_here
+from genixer.cli.terminal import Json, Limit, MaxCost, MaxHours, print_json, progress_here
 from genixer.errors import ConfigError
 
-__all__ = ["collect", "instruct", "mix", "train"]
+__all__ = ["collect", "generate", "instruct", "mix", "train"]
 
 Out = Annotated[str, typer.Option(help="Run folder to make; the same command again goes on.")]
 From = Annotated[
@@ -58,6 +58,23 @@ def mix(
     _run("mix", out, settings, from_, None, workers, as_json)
 
 
+def generate(
+    out: Out,
+    settings: Settings = None,
+    limit: Limit = None,
+    workers: Workers = 1,
+    max_cost: MaxCost = None,
+    max_hours: MaxHours = None,
+    as_json: Json = False,
+) -> None:
+    """Ask a model for questions and answers about images without labels.
+
+    `images` is the pool: a folder, archives, a list; `image_root` the folder that paths in a list
+    are relative to (the list's own by default). `seed`, `threads` and `costs` are keys, too.
+    """
+    _run("generate", out, settings, None, limit, workers, as_json, max_cost, max_hours)
+
+
 def train(
     out: Out,
     from_: From = None,
@@ -81,12 +98,15 @@ def _run(
     limit: int | None,
     workers: int,
     as_json: bool,
+    max_cost: float | None = None,
+    max_hours: float | None = None,
 ) -> None:
     from genixer.config import parse_override
+    from genixer.pipeline.budget import Budget
     from genixer.pipeline.one_stage import run_stage
 
     files = any(one.startswith("rows_files=") for one in settings or ())
-    if from_ is None and stage != "collect" and not files:
+    if from_ is None and stage not in ("collect", "generate") and not files:
         raise ConfigError(f"{stage} reads a finished step: give its folder, --from RUN/STEP")
     sources: dict[str, list[str]] = {}
     for one in from_ or ():
@@ -101,6 +121,7 @@ def _run(
             limit=limit,
             workers=workers,
             progress=progress,
+            budget=Budget(max_cost, max_hours),
         )
     if as_json:
         steps = {name: one.counts.as_mapping() for name, one in result.manifests.items()}

@@ -12,11 +12,18 @@ import typer
 if TYPE_CHECKING:
     from genixer.pipeline.progress import Progress
 
-__all__ = ["Json", "Limit", "print_json", "progress_here"]
+__all__ = ["Json", "Limit", "MaxCost", "MaxHours", "print_json", "progress_here"]
 
 Limit = Annotated[
     int | None,
     typer.Option(min=1, help="At most this many items a step, in a run folder of its own."),
+]
+MaxCost = Annotated[
+    float | None,
+    typer.Option(min=0, help="Stop before this command costs more, at the config's `costs`."),
+]
+MaxHours = Annotated[
+    float | None, typer.Option(min=0, help="Begin nothing more after so many hours.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -19,6 +19,7 @@ from genixer.formats.base import Format, HoldsImages
 from genixer.formats.copies import ImageCopies, without_archives
 from genixer.formats.licences import Permit, Use
 from genixer.formats.tally import Written
+from genixer.pipeline.cost import CostForecast, forecast_costs
 from genixer.pipeline.estimate import StepForecast, forecast
 from genixer.pipeline.plan import make_plan
 from genixer.pipeline.progress import Progress
@@ -63,11 +64,14 @@ class PlanReport:
     steps: list[StepForecast]
     missing: tuple[Path, ...] = ()
     """Files of the config that are not there yet."""
+    costs: tuple[CostForecast, ...] = ()
+    """Of generate steps whose images are there: what is left of them, with error bars."""
 
     def as_mapping(self) -> dict[str, Any]:
         """The same as plain values, for `--json`."""
         steps, missing = msgspec.to_builtins(self.steps), [str(path) for path in self.missing]
-        return {"run": str(self.run), "steps": steps, "missing": missing}
+        costs = msgspec.to_builtins(self.costs)
+        return {"run": str(self.run), "steps": steps, "missing": missing, "costs": costs}
 
     @property
     def datasets(self) -> str:
@@ -107,15 +111,22 @@ def plan(
     *,
     out: str | Path | None = None,
     limit: int | None = None,
+    probe: int | None = None,
+    progress: Progress | None = None,
 ) -> PlanReport:
-    """What `run` would do with the same arguments; loads no model.
+    """What `run` would do with the same arguments; loads no model, unless for a probe.
 
-    Per step: status, items, rows kept, tokens, seconds and bytes left.
+    Per step: status, items, rows kept, tokens, seconds and bytes left. Of generate steps also what
+    is left in tokens, hours, money and disk, from a sample of the image headers and the rates that
+    `costs` of the config states; with `probe` so many requests of each are really run, in
+    `<run>-probe`, and the rates are theirs.
     """
     loaded = load_config(config, overrides)
     folder = run_folder(loaded, out, limit)
     planned = make_plan(loaded, folder, limit, to_run=False)
-    return PlanReport(folder, forecast(planned), planned.missing)
+    steps = forecast(planned)
+    costs = forecast_costs(planned, loaded, steps, probe, progress or Progress())
+    return PlanReport(folder, steps, planned.missing, tuple(costs))
 
 
 def list_plugins(kind: str) -> list[dict[str, str]]:

@@ -32,6 +32,8 @@ class StepForecast(msgspec.Struct, frozen=True):
     """Of a step that reads datasets: rows by source and task."""
     notes: tuple[str, ...] = ()
     """What the stage has to say besides, for people."""
+    done: int = 0
+    """Items whose shards are committed."""
 
 
 def forecast(plan: Plan) -> list[StepForecast]:
@@ -39,7 +41,7 @@ def forecast(plan: Plan) -> list[StepForecast]:
     estimates: dict[str, Estimate] = {}
     lines = []
     for step in plan.steps:
-        status, manifest = _status(step)
+        status, manifest, done = _status(step)
         if status == "cached" and manifest is not None:
             estimate = Estimate(manifest.counts.items, manifest.counts.kept)
         else:
@@ -58,26 +60,28 @@ def forecast(plan: Plan) -> list[StepForecast]:
                 step.fingerprint,
                 estimate.expected,
                 estimate.notes,
+                done,
             )
         )
     return lines
 
 
-def _status(step: PlannedStep) -> tuple[str, Manifest | None]:
+def _status(step: PlannedStep) -> tuple[str, Manifest | None, int]:
     """How far the step is, taking the steps before it as their manifests say they were."""
     contents = {}
     for name in step.depends:
         before = read_manifest(StepFolder(step.run / name))
         if before is None:
-            return "to do", None
+            return "to do", None, 0
         contents[name] = before.content
     state = look(step, contents)
+    done = sum(shard.counts.items for shard in state.shards.values())
     manifest = read_manifest(step.folder)
     if state.done and manifest is not None and manifest.fingerprint == step.fingerprint:
-        return "cached", manifest
+        return "cached", manifest, done
     if state.shards:
-        return f"partial {len(state.shards)} of {state.shard_count}", manifest
-    return "to do", manifest
+        return f"partial {len(state.shards)} of {state.shard_count}", manifest, done
+    return "to do", manifest, 0
 
 
 def _estimate(step: PlannedStep, known: dict[str, Estimate]) -> Estimate:

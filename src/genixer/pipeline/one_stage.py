@@ -1,4 +1,4 @@
-"""One stage by itself, as the verbs `collect`, `instruct` and `mix` run it: a config of one step.
+"""One stage by itself, as `collect`, `instruct`, `generate` .. run it: a config of one step.
 
 What it reads are finished steps of another run. The new run takes these over, with everything they
 were made of, so that it is whole: it can be verified, moved, and read by the next verb.
@@ -7,23 +7,27 @@ were made of, so that it is whole: it can be verified, moved, and read by the ne
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from genixer.config import NAME, RunConfig, parse_config
 from genixer.errors import ConfigError, StoreError, near
+from genixer.pipeline.budget import Budget
 from genixer.pipeline.graph import expand
 from genixer.pipeline.plan import Plan, make_plan
 from genixer.pipeline.progress import Progress
 from genixer.pipeline.run import RunResult, execute, run_folder, take_over
 from genixer.pipeline.settings import read_run
+from genixer.stages import STAGES
+from genixer.store.archives import split_archive
 from genixer.store.layout import StepFolder
 from genixer.store.manifest import read_manifest
 from genixer.yaml_source import YamlSource
 
 __all__ = ["run_stage"]
 
-_OF_RUN = ("images", "seed", "threads")
+_OF_RUN = ("seed", "threads", "costs")
 """Keys that belong to the run, not to the stage."""
 
 
@@ -36,27 +40,29 @@ def run_stage(
     limit: int | None = None,
     workers: int = 1,
     progress: Progress | None = None,
+    budget: Budget | None = None,
 ) -> RunResult:
     """Run one stage; the same call again goes on where it was.
 
     Args:
         stage: name of a stage (`list_plugins("stages")`); the step is called so, too.
         out: run folder to make.
-        settings: the stage's own, and `images`, `seed` and `threads` of the run.
+        settings: the stage's own, and `images`, `seed`, `threads` and `costs` of the run. Where the
+            stage has `images` of its own they are the folder they lie in, or `image_root`.
         sources: folders of finished steps whose rows it reads, by role, all of one run; then the
             run's settings are those of that run.
         limit: at most this many work items, in a folder of its own; without sources only.
         workers: worker processes, 0 for none.
         progress: who hears how it goes; nobody by default.
+        budget: what may be spent before it stops.
     """
-    given = dict(settings or {})
-    shared = {key: given.pop(key) for key in _OF_RUN if key in given}
+    shared, given = _divided(stage, dict(settings or {}))
     step = {"stage": stage, "with": given}
     name = _name(Path(out))
     if not sources:
         config = _config({**shared, "name": name, "steps": {stage: step}}, stage)
         plan = make_plan(config, run_folder(config, out, limit), limit)
-        return execute(config, plan, workers, False, progress or Progress())
+        return execute(config, plan, workers, False, progress or Progress(), budget=budget)
     if shared or limit is not None:
         what = ", ".join(shared) or "--limit"
         raise ConfigError(
@@ -68,7 +74,35 @@ def run_stage(
     plan = make_plan(config, Path(out))
     _check_finished(old, plan, places)
     take_over(old, config, plan)
-    return execute(config, plan, workers, False, progress or Progress())
+    return execute(config, plan, workers, False, progress or Progress(), budget=budget)
+
+
+def _divided(stage: str, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings of the run, and those of the stage."""
+    images = given.pop("images", None)
+    root = given.pop("image_root", None)
+    shared = {key: given.pop(key) for key in _OF_RUN if key in given}
+    own = STAGES.load(stage).Settings.model_fields.get("images")
+    if own is None or own.annotation is not str:
+        if root is not None:
+            raise ConfigError(f"{stage} has no images of its own: its image root is `images`")
+        return (shared if images is None else {"images": images, **shared}), given
+    if images is None:
+        raise ConfigError(f"{stage} needs images: a folder, archives or a list: images=FOLDER")
+    shared["images"] = _folder_of(str(images)) if root is None else root
+    return shared, {"images": images, **given}
+
+
+def _folder_of(images: str) -> str:
+    """Folder that holds `images`: themselves, or where the archives or the list are."""
+    path = Path(images)
+    if path.is_dir():
+        return images
+    inside = split_archive(path.as_posix())
+    plain = takewhile(
+        lambda part: not set("*?[") & set(part), Path(inside[0] if inside else path).parent.parts
+    )
+    return str(Path(*plain))
 
 
 def _name(out: Path) -> str:
