@@ -39,17 +39,10 @@ def reference() -> str:
         HEAD,
         "## A run",
         _table(RunConfig),
-<<<<<<< HEAD
         "### ray",
         _table(RayConfig),
         "### costs",
         _table(Costs),
-=======
-        "### costs",
-        _table(Costs),
-        "Its `ray`:",
-        _table(RayConfig),
->>>>>>> b2f3d6094d787dcc2884fe4ca16312a0c6c59a54
         "## A step",
         _table(StepConfig),
     ]
