@@ -10,7 +10,6 @@ so what the ratio is on two idle cores. With `--ray` a cluster of this machine d
 """
 
 import argparse
-import json
 import os
 import resource
 import subprocess
@@ -19,8 +18,9 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
+from collect import write_dataset
+
+from genixer.pipeline.verify import verify
 
 CONFIG = """\
 name: bench
@@ -28,21 +28,11 @@ images: {images}
 steps:
   collect:
     stage: collect
-    rows_per_shard: 48
+    rows_per_shard: 144
     with:
       sources:
         - {{name: gqa, questions: {questions}}}
 """
-
-
-def make_images(folder: Path, images: int) -> None:
-    """Noise of 640 x 480 px as JPEG, a question each."""
-    rng, questions = np.random.default_rng(0), {}
-    for number in range(images):
-        pixels = rng.integers(0, 255, (480, 640, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{number}.jpg", quality=85)
-        questions[str(number)] = {"question": "Is it?", "answer": "yes", "imageId": str(number)}
-    (folder / "questions.json").write_text(json.dumps(questions))
 
 
 def timed(config: Path, out: Path, shells: int, *words: str) -> tuple[float, float]:
@@ -57,6 +47,10 @@ def timed(config: Path, out: Path, shells: int, *words: str) -> tuple[float, flo
         _, errors = process.communicate()
         assert process.returncode == 0, errors
     seconds = time.perf_counter() - clock
+    report = verify(out)
+    kept = {name: one.counts.kept for name, one in report.manifests.items()}
+    assert report.ok, report.problems
+    assert all(kept.values()), kept
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return seconds, used
@@ -126,11 +120,9 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        (home / "images").mkdir()
-        make_images(home / "images", options.images)
+        questions = write_dataset(home, options.images, "file")
         config = home / "bench.yaml"
-        questions = home / "images" / "questions.json"
-        config.write_text(CONFIG.format(images=home / "images", questions=questions))
+        config.write_text(CONFIG.format(images=home, questions=questions))
         compare(config, home, options.rounds)
     if options.ray:
         overhead_of_ray(100)

@@ -39,10 +39,10 @@ def reference() -> str:
         HEAD,
         "## A run",
         _table(RunConfig),
+        "### ray",
+        _table(RayConfig),
         "### costs",
         _table(Costs),
-        "Its `ray`:",
-        _table(RayConfig),
         "## A step",
         _table(StepConfig),
     ]

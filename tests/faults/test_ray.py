@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,13 @@ import pytest
 
 from genixer.pipeline.run import run
 from genixer.pipeline.verify import verify
+from tests.faults.soak import SMALL
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-SLOW = {"stage": "toy_numbers", "with": {"count": 80, "sleep_ms": 40, "pictures": True}}
+SLOW = {"stage": "toy_numbers", "with": {"count": 80, "sleep_ms": 200, "pictures": True}}
+"""Units of nearly a second."""
+MIDDLE_S = 0.4
+"""From the receipt of a unit to somewhere in the middle of the next."""
 PLUGINS = Path(__file__).parent.parent / "plugins"
 
 
@@ -74,17 +79,14 @@ def finish(bench: Any, process: "subprocess.Popen[str]", folder: Path) -> str:
     return str(errors)
 
 
-def test_three_executors_give_the_same_bytes(
-    bench: Any, config: Path, expected: dict[str, bytes], tmp_path: Path
-) -> None:
-    """One process, two shells that share by leases, three raylets."""
-    shells = [
-        bench.start("run", config, "--out", tmp_path / "leases", "--executor", "leases")
-        for _ in range(2)
-    ]
-    for shell in shells:
+def test_three_executors_give_the_same_bytes(cluster: Any, bench: Any, tmp_path: Path) -> None:
+    """One process, two shells that share by leases, three raylets; all stages of the loop."""
+    expected = bench.data_of(run("smoke", SMALL, out=tmp_path / "one_go", workers=0).folder)
+    leases = ("run", "smoke", *SMALL, "--out", tmp_path / "leases", "--executor", "leases")
+    for shell in [bench.start(*leases, "--workers", 1) for _ in range(2)]:
         finish(bench, shell, tmp_path / "leases")
-    finish(bench, bench.start(*words(config, tmp_path / "ray")), tmp_path / "ray")
+    over_ray = ("run", "smoke", *SMALL, "--out", tmp_path / "ray", "--executor", "ray")
+    finish(bench, bench.start(*over_ray, "--workers", 3), tmp_path / "ray")
     assert bench.data_of(tmp_path / "leases") == expected
     assert bench.data_of(tmp_path / "ray") == expected
 
@@ -94,7 +96,9 @@ def test_a_killed_actor_gives_its_unit_back(
 ) -> None:
     with bench.start(*words(config, tmp_path / "run")) as driver:
         assert bench.wait_for(driver, tmp_path / "run", 4, 300)
-        os.kill(actors()[0], signal.SIGKILL)
+        time.sleep(MIDDLE_S)
+        for pid in actors():
+            os.kill(pid, signal.SIGKILL)
         errors = finish(bench, driver, tmp_path / "run")
     assert "its worker died because" in errors
     assert bench.data_of(tmp_path / "run") == expected
@@ -116,14 +120,15 @@ def test_a_killed_driver_goes_on_where_it_was(
 
 
 def test_a_lost_node_gives_its_units_back(
-    bench: Any, cluster: Any, config: Path, expected: dict[str, bytes], tmp_path: Path
+    bench: Any, config: Path, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     with bench.start(*words(config, tmp_path / "run")) as driver:
         assert bench.wait_for(driver, tmp_path / "run", 4, 300)
-        assert len(actors()) == 3
-        (raylet,) = cluster.worker_nodes.copy().pop().all_processes["raylet"]
-        os.kill(raylet.process.pid, signal.SIGKILL)
+        time.sleep(MIDDLE_S)
+        status = Path(f"/proc/{actors()[0]}/stat").read_text().rpartition(")")[2].split()
+        os.kill(int(status[1]), signal.SIGKILL)  # the raylet is the parent of its workers
         errors = finish(bench, driver, tmp_path / "run")
-    assert "given back because its node is gone" in errors
+    # Its workers outlive a raylet by a moment, in which they may commit.
+    assert "given back because its node is gone" in errors or "is done, or was taken over" in errors
     assert "its worker died" not in errors
     assert bench.data_of(tmp_path / "run") == expected

@@ -74,6 +74,17 @@ def test_slow_answers_are_strain_too() -> None:
     asyncio.run(run())
 
 
+def test_what_takes_milliseconds_is_never_slow() -> None:
+    async def run() -> int:
+        clock = Clock()
+        limit = AdaptiveLimit(1, 64, 4.0, clock)
+        while limit.value < 64:
+            await round_trip(limit, clock, 0.001)
+        return await round_trip(limit, clock, 0.5)
+
+    assert asyncio.run(run()) == 64
+
+
 def test_a_limit_that_is_not_reached_does_not_grow() -> None:
     async def run() -> int:
         limit = AdaptiveLimit(1, 64, 8.0)

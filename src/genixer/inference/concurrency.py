@@ -13,6 +13,8 @@ __all__ = ["AdaptiveLimit"]
 
 _WINDOW = 16
 """Answers whose median is taken for the server's present speed."""
+_NEVER_SLOW_S = 1.0
+"""Seconds within which no answer counts as slow: of milliseconds, a busy machine makes many."""
 
 
 class AdaptiveLimit:
@@ -81,7 +83,7 @@ class AdaptiveLimit:
         if len(self._recent) == _WINDOW:
             usual = median(self._recent)
             self._quickest = min(self._quickest, usual)
-            if usual > self._slow_after * self._quickest:
+            if usual > max(self._slow_after * self._quickest, _NEVER_SLOW_S):
                 self.strained(started)
                 return
         # A limit that was not nearly reached says nothing of what the server can take.

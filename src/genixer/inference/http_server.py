@@ -75,17 +75,21 @@ class HttpServer:
 
     def __init__(
         self,
-        client: httpx.AsyncClient,
+        connect: Callable[[], httpx.AsyncClient],
         key: ApiKey,
         limit: AdaptiveLimit,
         patience: Patience,
         trial: bytes,
     ) -> None:
-        """Ask through `client`, whose base URL is the server's.
+        """Ask through clients of `connect`, whose base URL is the server's.
 
         `trial` is a request that no server can mind: if it is refused, so will be all.
         """
-        self._client, self._key, self._limit, self._patience = client, key, limit, patience
+        # One client a request that is open: the pool of one looks at all its connections each time.
+        self._connect, self._clients = connect, [connect()]
+        self._idle: list[httpx.AsyncClient] = []
+        self._client = self._clients[0]
+        self._key, self._limit, self._patience = key, limit, patience
         self._trial = trial
         self._probing, self._trying = asyncio.Lock(), asyncio.Lock()
         self._up_at = self._not_before = -float("inf")
@@ -94,6 +98,11 @@ class HttpServer:
         """Whether the server has ever answered a request like ours."""
         self._lost = 0
         """Requests given up since it last answered one."""
+
+    async def close(self) -> None:
+        """End all connections."""
+        for client in self._clients:
+            await client.aclose()
 
     async def models(self) -> bytes:
         """Body of the list of models, empty where the server has none; waits until it is up."""
@@ -154,10 +163,11 @@ class HttpServer:
         import httpx
 
         headers = {"Content-Type": "application/json", **self._key.headers}
+        client = self._idle.pop() if self._idle else self._new_client()
         try:
             async with (
                 asyncio.timeout(self._patience.answer_s),
-                self._client.stream("POST", _CHAT, content=body, headers=headers) as response,
+                client.stream("POST", _CHAT, content=body, headers=headers) as response,
             ):
                 content = await _read(response)
         except (TimeoutError, httpx.TimeoutException) as error:
@@ -171,12 +181,18 @@ class HttpServer:
             raise _Fault(detail, "down") from error
         except httpx.HTTPError as error:
             raise _Fault(f"the answer is broken: {type(error).__name__}: {error}") from error
+        finally:
+            self._idle.append(client)
         if response.status_code != 200:
             raise _fault(response.status_code, response.headers, content)
         kind = response.headers.get("content-type", "")
         if kind.partition(";")[0].strip().lower() != "application/json":
             raise _Fault(f"the answer is {kind or 'of no type'}, not JSON: {_shown(content)}")
         return content
+
+    def _new_client(self) -> httpx.AsyncClient:
+        self._clients.append(self._connect())
+        return self._clients[-1]
 
     async def _open_gate(self, name: str, attempt: int) -> None:
         """Wait while the server is looked for, and as long as it has asked everybody to."""

@@ -35,8 +35,6 @@ from genixer.models.vlm_preset import VlmPreset, load_vlm_preset
 from genixer.store.images import ImageError
 
 if TYPE_CHECKING:
-    import httpx
-
     from genixer.tasks.base import Canvas
 
 __all__ = ["OpenAiBackend", "OpenAiSettings"]
@@ -83,8 +81,8 @@ class OpenAiBackend:
         self._key = key
         self._thread = LoopThread("genixer-openai")
         self._pictures = DataUrls(settings.most_px, self._preset.frame == "padded_square")
-        self._server, client = self._thread.call(_connect(settings, key, self._trial()))
-        self._end = weakref.finalize(self, _disconnect, self._thread, client)
+        self._server = self._thread.call(_connect(settings, key, self._trial()))
+        self._end = weakref.finalize(self, _disconnect, self._thread, self._server)
         try:
             listed = self._thread.call(self._server.models())
             served = served_model(listed, model) if self._spoken.lists else {}
@@ -216,19 +214,19 @@ def _preset(settings: OpenAiSettings) -> VlmPreset:
     return preset
 
 
-async def _connect(
-    settings: OpenAiSettings, key: ApiKey, trial: bytes
-) -> tuple[HttpServer, httpx.AsyncClient]:
-    """The server, with a client that follows no redirects."""
+async def _connect(settings: OpenAiSettings, key: ApiKey, trial: bytes) -> HttpServer:
+    """The server, through clients that follow no redirects."""
     import httpx
 
-    client = httpx.AsyncClient(
+    trusted = httpx.create_ssl_context(trust_env=settings.trust_env)
+    connect = partial(
+        httpx.AsyncClient,
         base_url=settings.base_url,
         headers={"User-Agent": "genixer"},
         timeout=httpx.Timeout(None, connect=settings.connect_timeout_s),
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
         follow_redirects=False,
         trust_env=settings.trust_env,
+        verify=trusted,
     )
     limit = AdaptiveLimit(settings.concurrency_min, settings.concurrency_max, settings.slow_after)
     patience = Patience(
@@ -240,9 +238,9 @@ async def _connect(
         settings.attempts,
         settings.stop_after,
     )
-    return HttpServer(client, key, limit, patience, trial), client
+    return HttpServer(connect, key, limit, patience, trial)
 
 
-def _disconnect(thread: LoopThread, client: httpx.AsyncClient) -> None:
-    thread.call(client.aclose())
+def _disconnect(thread: LoopThread, server: HttpServer) -> None:
+    thread.call(server.close())
     thread.close()

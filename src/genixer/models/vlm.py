@@ -26,8 +26,8 @@ from genixer.errors import CannotEncodeError, ConfigError
 from genixer.models.box_text import own_signs, read_boxes, write_boxes
 from genixer.models.chat import Chat
 from genixer.models.pixels import padded
-from genixer.models.sight import Sight, look_once, shares_sights
 from genixer.models.published_names import publish_names
+from genixer.models.sight import Sight, look_once, shares_sights
 from genixer.models.vlm_parts import load_model, load_processor, weights_digest
 from genixer.models.vlm_preset import PRESET_FILE, VlmPreset, preset_for
 

@@ -54,10 +54,11 @@ class LeasePool:
     def collect(self, timeout_s: float | None = None) -> Iterator[tuple[Task, Outcome]]:
         """Wait until something ends here or elsewhere, but not longer than to the next look."""
         wait_s = self._look_s if timeout_s is None else min(timeout_s, self._look_s)
+        idle = not self._running and bool(self._open)
         until_s = time.monotonic() + wait_s
         for task, outcome in self._inner.collect(wait_s):
             yield from self._ended(task, outcome)
-        if not self._running and self._open:
+        if idle:
             time.sleep(max(0.0, until_s - time.monotonic()))
         if time.monotonic() - self._looked_s >= self._look_s:
             yield from self._done_elsewhere()
@@ -86,7 +87,8 @@ class LeasePool:
         key = _key(task)
         del self._running[key]
         if not isinstance(outcome, Receipt) and not self._release(task):
-            log.info("%s: was taken over by another process", task)
+            # Its receipt comes with the next look, written here just before, or by another.
+            log.info("%s: is done, or was taken over by another process", task)
             return
         yield self._open.pop(key), outcome
 

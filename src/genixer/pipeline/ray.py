@@ -83,7 +83,7 @@ class _Lines(logging.Handler):
         self.lines.append((record.name, record.levelno, self.format(record)))
 
 
-@dataclass
+@dataclass(eq=False)
 class _Actor:
     """The driver's end of one actor."""
 
@@ -140,7 +140,7 @@ class RayPool:
         waiting = [ref for one in self._actors for ref in (one.answer, one.ready) if ref]
         if not waiting:
             return
-        lost = any(one.cause for one in self._actors)
+        lost = [one for one in self._actors if one.cause]
         wait_s = _TICK_S if lost else timeout_s
         try:
             ended, _ = ray.wait(waiting, num_returns=1, timeout=wait_s)
@@ -154,7 +154,7 @@ class RayPool:
                 yield from self._answered(actor)
             if actor.ready in ended:
                 yield from self._started(actor)
-            elif actor.cause and actor.node not in alive:
+            elif actor in lost and actor.node not in alive:
                 yield self._given_back(actor, WorkerLost(f"its node is gone ({actor.cause})"))
 
     def close(self) -> None:

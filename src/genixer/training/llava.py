@@ -54,9 +54,9 @@ def loss_of(
     logits = model.model.lm_head(hidden[:, :-1][where])
     chosen = weight[where]
     loss, weights = (spread.loss(logits, targets[where]) * chosen).sum(), chosen.sum()
-    if batch.pixel_values is None:
-        # Where weights are sharded, every process must have gradients of the same ones.
-        loss = loss + sum(0.0 * p.sum() for p in _sight(model) if p.requires_grad)
+    # Where weights are sharded, every process must have gradients of the same ones, whether its
+    # rows have images or not; and a stock tower has weights that no image reaches.
+    loss = loss + sum(0.0 * p.sum() for p in _sight(model) if p.requires_grad)
     if batch.cells is None or not cell_weight:
         return loss, weights
     seen = hidden[batch.input_ids == model.image_id].view(
