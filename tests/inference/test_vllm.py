@@ -60,7 +60,7 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> None:
     errors = SimpleNamespace(VLLMClientError=RefusedError, VLLMError=RefusedError)
     package.SamplingParams, package.exceptions = sampling_params, errors  # type: ignore[attr-defined]
     sampling.RequestOutputKind = SimpleNamespace(FINAL_ONLY=2)  # type: ignore[attr-defined]
-    sampling.StructuredOutputsParams = lambda json, disable_any_whitespace: json  # type: ignore[attr-defined]
+    sampling.StructuredOutputsParams = lambda json: json  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "vllm", package)
     monkeypatch.setitem(sys.modules, "vllm.sampling_params", sampling)
 

@@ -18,7 +18,7 @@ _CAN = {
     "openai": Capabilities(logprobs="offered", guided_json=True, streams=True, long_options=False),
     "scripted": Capabilities(seeds=True, reproducible=True),
     "transformers": Capabilities(seeds=True, reproducible=True, shares_images=True),
-    "vlm": Capabilities(seeds=True, reproducible=True),
+    "vlm": Capabilities(seeds=True, reproducible=True, shares_images=True),
     "vllm": Capabilities(seeds=True, guided_json=True, streams=True, shares_images=True),
 }
 """What each of ours can do. `tests/contracts/test_backends.py` holds them to it."""

@@ -326,6 +326,8 @@ def _start(words: LoadedVlm, threads: int, settings: VllmSettings) -> Any:
             enable_prefix_caching=True,
             limit_mm_per_prompt={"image": 1},
             mm_processor_kwargs=_pixels(words),
+            # Free to, a model that is unsure writes spaces until it is cut.
+            structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True},
             tensor_parallel_size=settings.gpus,
             gpu_memory_utilization=settings.memory,
             kv_cache_memory_bytes=None if cache is None else int(cache * 1e9),
@@ -359,9 +361,7 @@ def _sampling_params(given: Mapping[str, Any]) -> Any:
 
     params = dict(given)
     if "structured_outputs" in params:
-        # Free to, a model that is unsure writes spaces until it is cut.
-        form = {"json": params["structured_outputs"], "disable_any_whitespace": True}
-        params["structured_outputs"] = StructuredOutputsParams(**form)
+        params["structured_outputs"] = StructuredOutputsParams(json=params["structured_outputs"])
     kind = RequestOutputKind.FINAL_ONLY
     try:
         return SamplingParams(detokenize=False, output_kind=kind, **params)
