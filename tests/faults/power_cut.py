@@ -103,7 +103,9 @@ class Disk:
 
     def _node(self, path: Path, folder: bool) -> Node:
         number = os.lstat(path).st_ino
-        if number not in self._nodes:
+        known = self._nodes.get(number)
+        # A file may get the number of a folder that is gone: no second name keeps that one.
+        if known is None or (known.shelf is None) != folder:
             shelf = None if folder else self._shelf / str(number)
             if shelf is not None:
                 os.link(path, shelf)

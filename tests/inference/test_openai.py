@@ -8,6 +8,7 @@ import sys
 from io import BytesIO
 from pathlib import Path
 
+import msgspec
 import pytest
 from chat_server import Answer, Call, ChatServer, good, picture_of, words_of
 from PIL import Image
@@ -18,6 +19,8 @@ from genixer.filters.judge import JudgeFilter, JudgeSettings
 from genixer.inference import load_backend
 from genixer.inference.base import Backend, Streams
 from genixer.inference.data_url import data_url
+from genixer.tasks.base import Canvas
+from genixer.tasks.zero_shot import zero_shot
 
 
 @pytest.fixture
@@ -117,6 +120,20 @@ def test_guided_answers_are_asked_for_and_looked_at(root: Path) -> None:
         assert schema["additionalProperties"] is False
     with pytest.raises(ConfigError, match="guided_json needs the hint json"):
         load_backend("openai", "tiny", settings={"guided_json": True})
+
+
+def test_a_request_with_a_schema_is_guided_by_it_and_gets_no_hint(root: Path) -> None:
+    prompt, schema = zero_shot("rec", "", Canvas("per_1000", 0, 40, 30))
+    asked = msgspec.structs.replace(request(task="rec"), prompt=prompt, schema=schema)
+    form = '{"question": "Where is the cup?", "box": [1, 2, 30, 40]}'
+    other = '{"pairs": [{"question": "What?", "answer": "a cat"}]}'
+    with ChatServer(lambda call: good(call, form if call.nth > 1 else other)) as server:
+        backend = at(server, hint="json", guided_json=True, preset="qwen2_vl", first_wait_s=0.01)
+        (found,) = backend.generate([asked], root)
+        body = server.calls[0].body
+    assert body["response_format"]["json_schema"]["schema"] == schema
+    assert words_of(body) == prompt
+    assert (found.text, len(server.calls)) == (form, 2)
 
 
 def pixels(url: str) -> Image.Image:

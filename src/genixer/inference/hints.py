@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from genixer.data import Box, ImageRef
+from genixer.data import Box, Request
 from genixer.frames import box_to_frame
 from genixer.models.box_text import write_boxes
 from genixer.models.vlm_preset import VlmPreset
@@ -28,15 +28,20 @@ _FORMS = {
 _EXAMPLE = Box(0.25, 0.5, 0.75, 1.0)
 
 
-def hint_for(task: str, hint: Hint, preset: VlmPreset, image: ImageRef) -> str:
-    """The hint for `task` (empty: any task), with the box convention where it may need one.
+def hint_for(request: Request, hint: Hint, preset: VlmPreset) -> str:
+    """The hint for a request, with the box convention where its task may need one.
+
+    None where the request has a schema: then its own words say it all.
 
     >>> preset = VlmPreset(name="any", frame="per_1000", decimals=0)
+    >>> from genixer.data import ImageRef, Sampling
     >>> image = ImageRef("cat.png", 640, 480, "")
-    >>> print(hint_for("rec", "pairs", preset, image).splitlines()[1])
+    >>> request = Request.of(image, "rec", "specific", 0, "Ask.", Sampling())
+    >>> print(hint_for(request, "pairs", preset).splitlines()[1])
     Write a box as [250,500,750,1000]: left, top, right, bottom; the whole image is 1000 by 1000.
     """
-    if hint == "none":
+    task, image = request.task, request.image
+    if hint == "none" or request.schema:
         return ""
     if task and not load_task(task).grounding:
         return _FORMS[hint]

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import msgspec
 
@@ -135,8 +135,9 @@ class OpenAiBackend:
         try:
             words = self._words(request, hinted=True)
             picture = await self._pictures.of(images, request.image.path)
-            body = self._body(words, picture, request.sampling)
-            reply = await self._server.ask(request.id, body, self._read)
+            body = self._body(words, picture, request.sampling, schema=request.schema)
+            read = partial(self._read, schema=request.schema)
+            reply = await self._server.ask(request.id, body, read)
         except (CannotEncodeError, ImageError, RefusedError) as error:
             return Completion(request.id, "", (), (), "error", str(error))
         text = read_boxes(self._key.redact(reply.text), self._preset.boxes)
@@ -160,10 +161,17 @@ class OpenAiBackend:
         refuse_control_tokens(request.prompt)
         words = write_boxes(request.prompt, self._preset.boxes)
         hint = self.settings.hint if hinted else "none"
-        told = hint_for(request.task, hint, self._preset, request.image)
+        told = hint_for(request, hint, self._preset)
         return "\n".join(part for part in (words, told) if part)
 
-    def _body(self, words: str, picture: str, sampling: Sampling, listed: int = 0) -> bytes:
+    def _body(
+        self,
+        words: str,
+        picture: str,
+        sampling: Sampling,
+        listed: int = 0,
+        schema: Mapping[str, Any] | None = None,
+    ) -> bytes:
         if sampling.top_k and not self._spoken.top_k:
             raise ConfigError(
                 f"top_k: a server of the dialect {self.settings.dialect} does not know it; set 0"
@@ -172,15 +180,16 @@ class OpenAiBackend:
         if listed:
             body["top_logprobs"] = listed
         elif self.settings.guided_json:
-            body["response_format"] = response_format()
+            body["response_format"] = response_format(schema)
         if self._preset.boxes in ("box_marks", "location_tokens") and self._spoken.control_tokens:
             body["skip_special_tokens"] = False
         return msgspec.json.encode({**body, **self.settings.extra})
 
-    def _read(self, content: bytes) -> Reply:
+    def _read(self, content: bytes, schema: Mapping[str, Any] | None = None) -> Reply:
         reply = read_reply(content)
         # What was cut off cannot be whole; that is told apart later.
-        if self.settings.guided_json and reply.finish == "stop" and not fits_form(reply.text):
+        whole = self.settings.guided_json and reply.finish == "stop"
+        if whole and not fits_form(reply.text, schema):
             raise BadReplyError("the answer does not keep to the form that was asked for")
         return reply
 

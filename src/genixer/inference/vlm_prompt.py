@@ -17,6 +17,6 @@ def vlm_prompt(loaded: LoadedVlm, request: Request, hint: Hint) -> list[int] | N
     except CannotEncodeError:
         return None
     # The hint shows a box as the model spells it: it is not spelled again.
-    told = hint_for(request.task, hint, loaded.preset, request.image)
+    told = hint_for(request, hint, loaded.preset)
     words = "\n".join(part for part in (asked.text, told) if part)
     return loaded.chat.prompt_ids([Message("user", words)])
