@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo study base test check static format lint types layers security fast all-tests soak loaders bench clean docs pictures
+.PHONY: help demo study base test check static format lint types layers security fast all-tests soak loaders bench long clean docs pictures
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP_FLAGS ?=
@@ -61,7 +61,10 @@ fast: $(VENV)/.dev-installed
 all-tests: $(VENV)/.dev-installed
 	@command -v chromium chromium-browser google-chrome >/dev/null \
 		|| echo "No Chromium on this machine: the browser test does NOT run, everything else does."
-	@$(PYTEST) -m "not gpu" --cov --cov-report=term:skip-covered --cov-fail-under=90
+	@$(PYTEST) -m "not gpu and not long" --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+long: $(VENV)/.dev-installed  ## long forms of tests of faults, one at a time
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m long tests
 
 KILLS ?= 200
 SOAK ?=

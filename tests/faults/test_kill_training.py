@@ -73,7 +73,13 @@ VLM_WAYS: dict[str, tuple[str, dict[str, object]]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", VLM_WAYS)
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param(way, marks=[pytest.mark.long] if number else [])
+        for number, way in enumerate(VLM_WAYS)
+    ],
+)
 def test_a_killed_training_of_an_image_text_model_does_so_too(
     bench: Any, tmp_path: Path, way: str
 ) -> None:

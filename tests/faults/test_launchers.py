@@ -76,8 +76,14 @@ def ours(training_rows: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     "launcher",
     [
         [*TORCHRUN, "--standalone", "--nproc-per-node", "2"],
-        [*ACCELERATE, "--cpu", "--num_processes", "2", "--num_machines", "1"],
-        [*ACCELERATE, "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"],
+        pytest.param(
+            [*ACCELERATE, "--cpu", "--num_processes", "2", "--num_machines", "1"],
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            [*ACCELERATE, "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"],
+            marks=pytest.mark.long,
+        ),
     ],
     ids=["torchrun", "accelerate on a CPU", "accelerate"],
 )
@@ -112,6 +118,7 @@ def test_two_machines_give_the_bytes_of_one(
     assert results(tmp_path / "run") == ours
 
 
+@pytest.mark.long
 def test_without_a_launchers_store_the_first_process_keeps_it(
     started: Started, training_rows: Path, tmp_path: Path, ours: dict[str, bytes]
 ) -> None:
@@ -136,6 +143,7 @@ def children(pid: int) -> list[int]:
     return [number for _, number in sorted(found)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("who", ["process", "child"])
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_training_whose_process_is_killed_goes_on_with_the_same_bits(
@@ -186,6 +194,7 @@ def test_another_number_of_processes_than_was_started_is_refused(
     assert "processes: 2, but 3 were started; set processes=3, or start as many" in said
 
 
+@pytest.mark.long
 def test_a_machine_that_does_not_see_the_run_folder_is_named(
     started: Started, training_rows: Path, tmp_path: Path
 ) -> None:
@@ -204,6 +213,7 @@ def test_a_machine_that_does_not_see_the_run_folder_is_named(
     assert other.wait(timeout=60) == 0
 
 
+@pytest.mark.long
 def test_steps_of_one_process_leave_the_others_waiting(
     started: Started, training_rows: Path, tmp_path: Path
 ) -> None:

@@ -112,6 +112,7 @@ def test_a_run_goes_on_after_power_cuts(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_run_goes_on_after_a_power_cut_at_every_call(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

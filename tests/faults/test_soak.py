@@ -17,6 +17,7 @@ def test_runs_killed_in_any_stage_lose_and_double_nothing(tmp_path: Path, worker
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_runs_killed_while_they_train_ask_and_measure_lose_nothing(tmp_path: Path) -> None:
     check(tuple(MODEL), tmp_path, 1)
 
