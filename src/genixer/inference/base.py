@@ -18,8 +18,8 @@ __all__ = ["Backend", "BackendSettings", "Capabilities", "Choice", "Streams"]
 class Capabilities(msgspec.Struct, frozen=True):
     """What a backend can do, known before anything of it is imported.
 
-    >>> Capabilities(logprobs="none", seeds=True, long_options=False).words
-    'generate, choose, seeds'
+    >>> Capabilities(logprobs="none", seeds=True).words
+    'generate, choose, seeds, long options'
     >>> Capabilities(logprobs="offered").can("logprobs")
     True
     """
