@@ -91,6 +91,7 @@ def test_three_executors_give_the_same_bytes(cluster: Any, bench: Any, tmp_path:
     assert bench.data_of(tmp_path / "ray") == expected
 
 
+@pytest.mark.long
 def test_a_killed_actor_gives_its_unit_back(
     bench: Any, config: Path, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -119,6 +120,7 @@ def test_a_killed_driver_goes_on_where_it_was(
     assert bench.data_of(tmp_path / "run") == expected
 
 
+@pytest.mark.long
 def test_a_lost_node_gives_its_units_back(
     bench: Any, config: Path, expected: dict[str, bytes], tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ KILLS = 5
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.long)])
 def test_runs_killed_in_any_stage_lose_and_double_nothing(tmp_path: Path, workers: int) -> None:
     check(MACHINERY, tmp_path, workers)
 
