@@ -109,7 +109,7 @@ class LoadedVlm:
         if self.preset.frame != "padded_square":
             return image
         side, mean = max(image.size), self.processor.image_processor.image_mean
-        return padded(image, (side, side), tuple(round(255 * value) for value in mean))
+        return padded(image, (side, side), tuple(int(255 * value) for value in mean))
 
     def look(self, image: Image) -> Seen:
         """`image` (RGB, upright) through the model's image processor.

@@ -21,7 +21,7 @@ class CocoCaptionsSettings(SourceSettings):
     """Where COCO captions lie."""
 
     captions: Path
-    """`captions_train2014.json`: `images` (id, file_name), `annotations` (id, image_id, caption)."""
+    """`captions_*.json`: `images` (id, file_name) and `annotations` (id, image_id, caption)."""
     image_prefix: str = ""
     """Folder of the images under the image root."""
 

@@ -70,9 +70,10 @@ class Schedule(BaseModel):
     question_weight: float = Field(0.0, ge=0.0)
     """What a token of the user's counts, against one of the assistant's; 0: it is not learned."""
     weights: dict[str, float] = Field(default_factory=dict)
-    """How often conversations are drawn, among those of one image: how often an image comes does not
-    follow from them. A number for a purpose, purpose/task or purpose/task/kind; those that an entry
-    covers share its number, however many an image has; others count 1 each."""
+    """How often a conversation is drawn among those of its image; images come by their number.
+
+    A number for a purpose, purpose/task or purpose/task/kind. Those that an entry covers share it,
+    however many an image has; others count 1 each."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """`bf16` and `fp16` compute matrix products in 16 bits; weights stay as they were loaded.
 
