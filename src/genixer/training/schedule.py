@@ -63,6 +63,8 @@ class Schedule(BaseModel):
     """Share of the peak rate that is left at the end."""
     weight_decay: float = 0.05
     """Decoupled weight decay."""
+    beta2: float = Field(0.98, gt=0.0, lt=1.0)
+    """How slowly AdamW's mean of squared gradients forgets; transformers' Trainer has 0.999."""
     clip: float = Field(1.0, gt=0)
     """Largest norm of the gradient."""
     length_power: float = 0.5
