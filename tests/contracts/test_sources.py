@@ -31,6 +31,7 @@ FILES = {
     "llava_instruct": {"conversations": "llava_instruct.json"},
     "refcoco": {"refs": "refs.json", "instances": "instances.json"},
     "coco_instances": {"instances": "instances.json"},
+    "coco_captions": {"captions": "captions.json"},
 }
 EXTRA = {
     "vqav2": {"image_pattern": "{image_id}.png"},
@@ -190,6 +191,23 @@ EXPECTED = {
     + ["duplicate_id", "bad_entry", "empty_text"]
     + ["empty_text"] * 2
     + [""] * 2,
+    "coco_captions": [
+        "",
+        "missing_image",
+        "corrupt_image",
+        "path_escapes",
+        "image_bomb",
+        "unknown_image",
+        "unknown_image",
+        "duplicate_id",
+        "empty_text",
+        "bad_entry",
+        "bad_entry",
+        "not_json",
+        "not_json",
+        "not_utf8",
+        "",
+    ],
     "coco_instances": [
         "box_outside_image",
         "image_size_differs",

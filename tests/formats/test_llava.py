@@ -90,7 +90,7 @@ def test_without_a_sidecar_the_form_tells_the_task(tmp_path):
         (said("<image>\nWhat?"), "bad_turns"),
         (said(), "bad_turns"),
         (said("<image>\nWhat <image>?", "cat"), "image_mark"),
-        (said("<image>\nWhere?", "[0.1, 0.2, 0.3, 0.4]"), "bad_box"),
+        (said("<image>\nWhere?", "[0.1234, 0.2, 0.3, 0.4]"), "bad_box"),
         (said("<image>\nWhere?", "[0.000,0.000,0.100,0.300]"), "box_outside"),
         (said("<image>\nWhat?", 7), "bad_entry"),
         (said("<image>\nWhat?", "cat", image="4.png"), "image_bomb"),
@@ -112,3 +112,22 @@ def test_turns_that_do_not_alternate_and_points_are_counted(tmp_path):
     ]
     counts = LlavaFormat().write(odd, tmp_path / "a.json", IMAGES)
     assert counts == {"written": 0, "not_pairs": 3, "box_look_alike": 1}
+
+
+def test_boxes_as_llavas_own_files_have_them_are_read(tmp_path):
+    """Spaces after commas, no last zeros: the way Python prints a list of rounded numbers."""
+    path = tmp_path / "in.jsonl"
+    write(path, said("<image>\nWhere is it?", "[0.28, 0.34, 0.4, 0.71]"))
+    ours = write(tmp_path / "ours.jsonl", said("<image>\nWhere is it?", "[0.28,0.34,0.40,0.71]"))
+    kind = LlavaFormat(LlavaSettings(decimals=2))
+    (loose,), (strict,) = (list(kind.read(one, IMAGES)) for one in (path, ours))
+    assert isinstance(loose, Sample)
+    assert loose.turns == strict.turns
+    assert loose.task == "rec"
+
+
+@pytest.mark.parametrize("text", ["[0.281, 0.34, 0.4, 0.71]", "[1, 2]", "[0.1, 0.2, 0.3]"])
+def test_a_list_that_is_no_box_of_these_decimals_is_still_refused(tmp_path, text):
+    path = write(tmp_path / "in.jsonl", said("<image>\nWhat?", text))
+    (row,) = LlavaFormat(LlavaSettings(decimals=2)).read(path, IMAGES)
+    assert isinstance(row, Quarantined)

@@ -338,3 +338,15 @@ def test_memory_stays_below_a_shard_whatever_the_size(llava, large, tmp_path) ->
     assert files >= 4
     assert full <= 1.3 * shard
     assert summed <= 1.3 * (shard + other)
+
+
+def test_a_tower_that_is_named_takes_the_place_of_the_checkpoints_own(llava, tmp_path) -> None:
+    convert_weights(llava.folder, tmp_path / "one", preset="tiny_llava", vision=llava.clip)
+    again = {
+        vision: convert_weights(
+            tmp_path / "one", tmp_path / "two", preset="tiny_llava", vision=vision, dry_run=True
+        ).tensors["vision_tower.vision_model.pre_layrnorm.weight"]
+        for vision in (None, llava.clip)
+    }
+    assert again[None].endswith(":vision_tower.vision_model.pre_layrnorm.weight")
+    assert again[llava.clip].endswith(":vision_model.pre_layrnorm.weight")

@@ -184,3 +184,21 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     shutil.move(first, tmp_path / "elsewhere")
     with pytest.raises(ConfigError, match=first.name):
         load(str(tmp_path / "m"))
+
+
+def test_a_preset_file_that_is_none_is_a_config_error_that_names_it(tmp_path: Path) -> None:
+    for name, content in {
+        "a.yaml": None,
+        "b.yaml": "name: [",
+        "c.yaml": "name: x\nside: 3",
+    }.items():
+        if content is not None:
+            (tmp_path / name).write_text(content, encoding="utf-8")
+        with pytest.raises(ConfigError, match=name):
+            load_preset(str(tmp_path / name))
+
+
+def test_a_broken_preset_beside_the_weights_is_a_config_error(tmp_path: Path) -> None:
+    (tmp_path / PRESET_FILE).write_text("{}", encoding="utf-8")
+    with pytest.raises(ConfigError, match=PRESET_FILE):
+        preset_of(tmp_path)

@@ -15,10 +15,11 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 from genixer.data import Box, Message
 from genixer.errors import CannotEncodeError, ConfigError
 from genixer.frames import box_to_frame
+from genixer.models.base import load_preset
 from genixer.models.box_text import own_signs, write_boxes
 from genixer.models.chat import Chat
 from genixer.models.vlm import LoadedVlm, load_vlm
-from genixer.models.vlm_preset import load_vlm_preset, vlm_presets
+from genixer.models.vlm_preset import PRESET_FILE, load_vlm_preset, vlm_presets
 from genixer.tasks.brackets import write_box
 
 
@@ -332,3 +333,24 @@ def test_the_table_in_the_documents_is_what_the_presets_do() -> None:
         box = write_box([Box(0.12, 0.04, 0.30, 0.08)], preset.canvas(640, 480))
         assert write_boxes(box, preset.boxes) in line.replace("\\|", "|")
         assert preset.frame in line
+
+
+def test_a_llava_of_the_hub_is_padded_as_its_makers_do(tmp_path: Path) -> None:
+    FAMILIES["llava"](tmp_path / "llava")
+    loaded = load_vlm(str(tmp_path / "llava"), PRESETS["llava"])
+    loaded.processor.image_processor.image_mean = [0.48145466, 0.4578275, 0.40821073]
+    corner = loaded.framed(Image.new("RGB", (70, 40))).getpixel((0, 0))
+    assert corner == load_preset("llava_1_5_7b").pad_colour
+
+
+def test_a_broken_preset_beside_the_weights_is_a_config_error(qwen: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(qwen, tmp_path / "qwen")
+    (folder / PRESET_FILE).write_text("{}", encoding="utf-8")
+    with pytest.raises(ConfigError, match=PRESET_FILE):
+        load_vlm(str(folder))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_a_config_error(qwen: Path) -> None:
+    with pytest.raises(ConfigError, match="device: cuda, but torch sees no GPU"):
+        load_vlm(str(qwen), "qwen2_5_vl", device="cuda")

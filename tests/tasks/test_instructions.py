@@ -10,6 +10,7 @@ FORMS = {
     "rec_questions": (50, {"expression"}),
     "reg_questions": (100, {"box"}),
     "dense_questions": (5, set()),
+    "caption_questions": (5, set()),
     "point_qa": (5, set()),
     "qcboxa": (5, set()),
     "rd": (5, set()),

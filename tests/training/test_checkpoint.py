@@ -1,6 +1,7 @@
 """A checkpoint brings back every bit; a torn one is passed over; bad steps spoil nothing."""
 
 import errno
+import re
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,40 @@ def test_another_number_of_processes_is_refused(tmp_path):
     checkpoints._together.gather = lambda one: [one]
     with pytest.raises(StoreError, match="written by 1 processes, now there are 2"):
         checkpoints.latest()
+
+
+def test_another_number_of_processes_is_refused_by_one_without_a_file(tmp_path):
+    """With weights cut among four where two wrote, half of the processes find no file of theirs."""
+    checkpoints = saved(tmp_path, 1)
+    checkpoints._together.world, checkpoints._file = 4, "rank-3.safetensors"
+    checkpoints._together.gather = lambda one: [one]
+    with pytest.raises(StoreError, match="written by 1 processes, now there are 4"):
+        checkpoints.latest()
+
+
+def test_a_bad_step_names_every_row_of_its_batch(pictures, tmp_path, monkeypatch):
+    usual = LlavaLesson.loss
+    monkeypatch.setattr(
+        LlavaLesson, "loss", lambda self, batch: (usual(self, batch)[0] * float("nan"), 1.0)
+    )
+    schedule = Schedule(epochs=1, order="grouped", images_per_step=12)
+    with pytest.raises(BadLossError) as caught:
+        go(pictures, tmp_path / "work", schedule)
+    named = set(re.findall(r"r\d+", str(caught.value)))
+    assert len(named) > 8
+    assert "..." not in str(caught.value)
+
+
+def test_half_precision_that_overflows_at_every_step_stops(pictures, tmp_path, monkeypatch):
+    usual = LlavaLesson.loss
+
+    def worse(self, batch):
+        total, weight = usual(self, batch)
+        return total + (self.network.lm_head.weight.sum() * 0).sqrt(), weight
+
+    monkeypatch.setattr(LlavaLesson, "loss", worse)
+    with pytest.raises(BadLossError, match="gradients overflow whatever the loss is scaled by"):
+        go(pictures, tmp_path / "work", Schedule(steps=80, images_per_step=2, precision="fp16"))
 
 
 @pytest.mark.parametrize("bad", ["loss", "gradient"])

@@ -27,6 +27,8 @@ class LlavaSettings(TextSettings):
 
     frame: Frame = "padded_square"
     """Frame of the coordinates; LLaVA-1.5 was trained on the image padded to a square."""
+    python_lists: bool = True
+    """As in `TextSettings`; LLaVA's own files have them so."""
 
 
 class Said(msgspec.Struct):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from pydantic import Field
@@ -27,6 +28,7 @@ __all__ = ["TextSettings", "marked", "read_texts", "unmarked", "write_texts"]
 
 # What trainers that count media in the text take for one, beside `<image>`.
 _MEDIA = ("<video>", "<audio>")
+_LIST = re.compile(r"\[[0-9]+(?:\.[0-9]+)?(?:, ?[0-9]+(?:\.[0-9]+)?)+\]")
 _LINE_BEFORE, _LINE_AFTER = f"{IMAGE_MARK}\n", f"\n{IMAGE_MARK}"
 
 
@@ -37,6 +39,9 @@ class TextSettings(ConversationSettings):
     """Frame of the coordinates."""
     decimals: int = Field(3, ge=0, le=6)
     """Decimals of a coordinate; 0 for the whole numbers of `per_999`, `per_1000`, `loc_1024`."""
+    python_lists: bool = False
+    """Reading: whether brackets may stand as Python prints a list, `[0.28, 0.34, 0.4, 0.71]`, with
+    spaces and without last zeros."""
 
 
 def write_texts(
@@ -77,9 +82,22 @@ def _read(role: Role, text: str, image: ImageRef | None, at: TextSettings) -> Tu
     try:
         if image is None:
             return read_words(role, text)
+        if at.python_lists:
+            text = _LIST.sub(lambda found: _as_ours(found[0], at.decimals), text)
         return read_turn(role, text, Canvas(at.frame, at.decimals, image.width, image.height))
     except UnreadableError as error:
         raise EntryError(error.reason, error.detail[:200]) from error
+
+
+def _as_ours(bracket: str, decimals: int) -> str:
+    """A list as Python prints it in the spelling of our brackets; whole numbers stay whole.
+
+    >>> _as_ours("[0.28, 0.34, 0.4, 0.71]", 2), _as_ours("[1, 20]", 2)
+    ('[0.28,0.34,0.40,0.71]', '[1,20]')
+    """
+    wholes = [number.strip().partition(".") for number in bracket[1:-1].split(",")]
+    numbers = [f"{n}.{part:0<{decimals}}" if dot else n for n, dot, part in wholes]
+    return f"[{','.join(numbers)}]"
 
 
 def refuse_media(texts: Sequence[str]) -> None:

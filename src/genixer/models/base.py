@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from genixer.errors import ConfigError, near
 from genixer.frames import Frame
@@ -146,6 +146,8 @@ class Preset(BaseModel):
 def load_preset(name: str) -> Preset:
     """Preset called `name` that ships with the package, or in the YAML file `name`.
 
+    Raises `ConfigError` where there is none, or the file holds another thing.
+
     >>> load_preset("tiny").frame
     'padded_square'
     """
@@ -156,9 +158,11 @@ def load_preset(name: str) -> Preset:
             raise ConfigError(f"no preset is called {name!r}; {near(name, known)}")
         folder = files("genixer.models") / "presets"
         text = (folder / f"{name}.yaml").read_text(encoding="utf-8")
-    else:
-        text = path.read_text(encoding="utf-8")
-    return Preset.model_validate(yaml.safe_load(text))
+        return Preset.model_validate(yaml.safe_load(text))
+    try:
+        return Preset.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
+        raise ConfigError(f"preset {name}: {error}") from error
 
 
 def shipped_presets() -> list[str]:

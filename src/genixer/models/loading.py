@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import xxhash
+from pydantic import ValidationError
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 from genixer.errors import ConfigError
@@ -22,6 +23,7 @@ from genixer.models.base import (
     shipped_presets,
     weights_folder,
 )
+from genixer.models.device import there
 from genixer.models.json_files import listed_files, read_object
 from genixer.models.tokenizer import read_tokenizer
 from genixer.store.disk import digest_file
@@ -50,15 +52,8 @@ def load_weights(
         use_safetensors=True,
         dtype="auto" if dtype == "auto" else getattr(torch, dtype),
     ).eval()
-    model = model.to(_device(device))
+    model = model.to(there(device))
     return model, read_tokenizer(folder, found), found, _revision(files)
-
-
-def _device(wanted: Device) -> str:
-    there = torch.cuda.is_available()
-    if wanted == "cuda" and not there:
-        raise ConfigError("device: cuda, but torch sees no GPU here; take device: auto or cpu")
-    return wanted if wanted != "auto" else ("cuda" if there else "cpu")
 
 
 def preset_of(folder: Path, name: str = "") -> Preset:
@@ -70,7 +65,10 @@ def preset_of(folder: Path, name: str = "") -> Preset:
         return load_preset(name)
     kept = folder / PRESET_FILE
     if kept.is_file():
-        return Preset.model_validate_json(kept.read_text(encoding="utf-8"))
+        try:
+            return Preset.model_validate_json(kept.read_bytes())
+        except ValidationError as error:
+            raise ConfigError(f"{kept}: {error}; name a preset to go without it") from error
     config = read_object(folder / "config.json")
     fitting = [one for one in map(load_preset, shipped_presets()) if _fits(one, config)]
     if len(fitting) == 1:

@@ -109,7 +109,7 @@ class LoadedVlm:
         if self.preset.frame != "padded_square":
             return image
         side, mean = max(image.size), self.processor.image_processor.image_mean
-        return padded(image, (side, side), tuple(round(255 * value) for value in mean))
+        return padded(image, (side, side), tuple(int(255 * value) for value in mean))
 
     def look(self, image: Image) -> Seen:
         """`image` (RGB, upright) through the model's image processor.
@@ -215,13 +215,8 @@ class LoadedVlm:
         if self.model.config.model_type == "llava":
             publish_names(folder)
         for path in sorted(self.folder.iterdir()):
-            weights = path.suffix == ".safetensors" or path.name.endswith(".index.json")
-            if (
-                path.is_file()
-                and path.suffix in _KEPT
-                and not weights
-                and path.name != "config.json"
-            ):
+            ours = path.name == "config.json" or path.name.endswith(".index.json")
+            if path.is_file() and path.suffix in _KEPT and not ours:
                 shutil.copyfile(path, folder / path.name)
         text = json.dumps(self.preset.model_dump(mode="json"), indent=1)
         (folder / PRESET_FILE).write_text(text + "\n", encoding="utf-8")

@@ -13,6 +13,7 @@ import torch
 import xxhash
 
 from genixer.errors import ConfigError
+from genixer.models.device import there
 
 __all__ = ["load_model", "load_processor", "weights_digest"]
 
@@ -31,8 +32,7 @@ def load_model(folder: Path, dtype: str, device: str) -> Any:
 
     # Progress is the executor's to show.
     logging.disable_progress_bar()
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = there(device)
     try:
         # The folder is on disk and nothing else is looked at: there is no revision to pin.
         model: Any = AutoModelForImageTextToText.from_pretrained(  # nosec B615

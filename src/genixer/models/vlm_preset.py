@@ -120,7 +120,10 @@ def preset_for(folder: Path, name: str, model_type: str) -> VlmPreset:
     if name:
         preset = load_vlm_preset(name)
     elif stored.is_file():
-        preset = VlmPreset.model_validate_json(stored.read_bytes())
+        try:
+            preset = VlmPreset.model_validate_json(stored.read_bytes())
+        except ValidationError as error:
+            raise ConfigError(f"{stored}: {error}; name a preset to go without it") from error
     else:
         fitting = [one.name for one in vlm_presets().values() if model_type in one.model_types]
         raise ConfigError(

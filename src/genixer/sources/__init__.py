@@ -14,6 +14,9 @@ SOURCES = Registry(
             f"{_HERE}.gqa:Gqa", "questions about scenes (JSON, one file or ten)", "CC BY 4.0"
         ),
         "tallyqa": Entry(f"{_HERE}.tallyqa:TallyQa", "counting questions (JSON)", "not stated"),
+        "coco_captions": Entry(
+            f"{_HERE}.captions:CocoCaptions", "captions (COCO JSON)", "CC BY 4.0"
+        ),
         "textvqa": Entry(f"{_HERE}.textvqa:TextVqa", "questions about writing (JSON)", "CC BY 4.0"),
         "ocrvqa": Entry(
             f"{_HERE}.ocrvqa:OcrVqa", "questions about book covers (JSON)", "not stated"

@@ -92,6 +92,10 @@ class TrainVlmStage(TrainingStage):
         """Write `model` beside the files it came with."""
         model.save(folder)
 
+    def stored_bytes(self) -> int:
+        """By `dtype`."""
+        return 4 if self.settings.dtype == "float32" else 2
+
     def reads(self) -> Rows | str:
         """What `config.json` and the preset say, or why that is not enough."""
         from genixer.training.vlm_costs import vlm_rows

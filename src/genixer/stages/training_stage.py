@@ -128,6 +128,10 @@ class TrainingStage(Stage):
     def reads(self) -> Rows | str:
         """What `plan` reckons with, or a note that says why nobody can know."""
 
+    def stored_bytes(self) -> int:
+        """Bytes of a number of the weights while they are trained."""
+        return 4
+
     def first(self, job: Job, note: Note, together: Together) -> None:
         """What is taught before all else: nothing by default."""
 
@@ -270,7 +274,11 @@ class TrainingStage(Stage):
         if rows is None and settings.epochs:
             return Estimate(notes=("steps follow from the rows, which are not known yet",))
         means = Means(
-            settings.processes, settings.parallel, settings.spoken, settings.tokens_per_second
+            settings.processes,
+            settings.parallel,
+            settings.spoken,
+            settings.tokens_per_second,
+            self.stored_bytes(),
         )
         found = forecast(settings, reads, rows or 0, means)
         speed = settings.tokens_per_second * settings.processes or 3500 * settings.lanes

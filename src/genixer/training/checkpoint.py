@@ -82,15 +82,15 @@ class Checkpoints:
             return None
         for folder in self._there():
             state = self._state(folder)
+            if state is not None and state["world"] != self._together.world:
+                raise StoreError(
+                    f"{folder}: written by {state['world']} processes, now there are "
+                    f"{self._together.world}; go on with as many, or remove it"
+                )
             good = state is not None and digest_of(folder / self._file) == state["files"].get(
                 self._file
             )
             if all(self._together.gather(good)) and state is not None:
-                if state["world"] != self._together.world:
-                    raise StoreError(
-                        f"{folder}: written by {state['world']} processes, now there are "
-                        f"{self._together.world}; go on with as many, or remove it"
-                    )
                 return Saved(state["step"], load_file(folder / self._file), state)
         return None
 

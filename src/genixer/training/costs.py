@@ -72,6 +72,8 @@ class Setup(msgspec.Struct, frozen=True):
     """Tokens of a row."""
     checkpointing: bool = False
     """Whether layers are computed again on the way back."""
+    stored: int = 4
+    """Bytes of a number of the weights as they are loaded, and of its gradient and moments."""
     answers: float = 0.25
     """Share of the tokens that are answers: only these are weighed against the vocabulary."""
 
@@ -170,21 +172,20 @@ def shape_of(preset: Preset, words: int | None = None) -> Shape:
 def memory(shape: Shape, setup: Setup) -> Memory:
     """What each device must hold at the fullest moment of a step.
 
-    Weights that learn are kept in 32 bits with two moments each, whatever the `precision`; those
-    that do not learn take the precision's bits. Where weights are cut among devices, what is
-    gathered for a while is counted as weights, in the precision's bits: all that learn with
-    `zero2`, two layers of the decoder with `zero3` and `fsdp`.
+    Weights, whether they learn or not, are kept as they were loaded (`stored`); those that learn
+    have a gradient and two moments of that size. Where weights are cut among devices, what is
+    gathered for a while counts as weights in the precision's bits: all of them with `zero2`, with
+    `zero3` and `fsdp` two layers of the decoder and what lies outside of its layers.
     """
-    found, decoder = shape.parameters, shape.decoder
-    moving = _moving(shape, setup)
-    still = found.total + _adapters(decoder, setup) - moving
-    size = 4 if setup.precision == "fp32" else 2
-    weights, gradients, optimiser = moving * 4, moving * 4, moving * 8
+    found, decoder, stored = shape.parameters, shape.decoder, setup.stored
+    moving, whole = _moving(shape, setup), found.total + _adapters(decoder, setup)
+    weights, gradients, optimiser = whole * stored, moving * stored, moving * 2 * stored
     if setup.parallel in ("zero2", "zero3", "fsdp"):
-        gathered = moving if setup.parallel == "zero2" else 2 * found.decoder // decoder.layers
+        two_layers = found.total - found.decoder + 2 * found.decoder // decoder.layers
+        gathered = whole if setup.parallel == "zero2" else two_layers
+        size = stored if setup.precision == "fp32" else 2
         weights = weights // setup.world + gathered * size
         gradients, optimiser = gradients // setup.world, optimiser // setup.world
-    weights += still * size
     return Memory(weights, gradients, optimiser, _activations(shape, setup))
 
 

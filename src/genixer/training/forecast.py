@@ -55,6 +55,8 @@ class Means(msgspec.Struct, frozen=True):
     """Tokens of a conversation, its image left out."""
     tokens_per_second: float = 0.0
     """Of one device; 0 where nobody knows."""
+    stored: int = 4
+    """Bytes of a number of the weights as they are loaded."""
 
 
 class Rows(msgspec.Struct, frozen=True):
@@ -105,6 +107,7 @@ def forecast(schedule: Schedule, reads: Rows, rows: int, means: Means | None = N
         rows=-(-schedule.images_per_step // (world * schedule.accumulate)) * apart,
         tokens=reads.most if schedule.order == "packed" else length,
         checkpointing=schedule.gradient_checkpointing,
+        stored=means.stored,
     )
     size = f"{reads.shape.parameters.total / 1e6:,.1f} M parameters, {tokens / 1e6:,.1f} M tokens"
     notes = [

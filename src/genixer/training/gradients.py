@@ -67,6 +67,8 @@ class LossScale:
     """
 
     patience = 1000
+    least = 2.0**-14
+    """What overflows at this scale, the least number that `fp16` holds in full, is no overflow."""
 
     def __init__(self, value: float = 1024.0, good: int = 0) -> None:
         """Start with `value`, after `good` steps in a row."""
@@ -155,13 +157,18 @@ class Gradients:
     def clip(self, work: Work, step: int) -> bool:
         """Shorten the gradient to `clip`; whether it may move the weights.
 
-        In `fp16` it may not when it overflowed. Otherwise `BadLossError` is raised for one that is
-        no number.
+        In `fp16` it may not when it overflowed. Otherwise, or where no scale of the loss is small
+        enough, `BadLossError` is raised for one that is no number.
         """
         norm = nn.utils.clip_grad_norm_(self.parameters, self._schedule.clip)
         length = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
         if self._schedule.precision == "fp16":
-            return self.scale.bears(length)
+            bears = self.scale.bears(length)
+            if self.scale.value < LossScale.least:
+                raise self._bad(
+                    work.mine, step, "gradients overflow whatever the loss is scaled by"
+                )
+            return bears
         if not math.isfinite(length):
             raise self._bad(work.mine, step, f"the gradient's norm is {length}")
         return True
@@ -232,6 +239,6 @@ class Gradients:
         ids = self._lesson.batch(mine).row_ids if mine else []
         every = [one for many in self._together.gather(ids) for one in many]
         return BadLossError(
-            f"step {step}: {what}; rows of the batch: {', '.join(every[:8])}...; "
+            f"step {step}: {what}; rows of the batch: {', '.join(every)}; "
             "lower the learning rate or look at these rows; the weights did not move"
         )

@@ -34,7 +34,7 @@ def optimisers_of(lesson: Lesson[Any], schedule: Schedule) -> list[torch.optim.O
     found: list[torch.optim.Optimizer] = []
     decay = schedule.weight_decay
     if plain:
-        found.append(torch.optim.AdamW(plain, betas=(0.9, 0.98), weight_decay=decay))
+        found.append(torch.optim.AdamW(plain, betas=(0.9, schedule.beta2), weight_decay=decay))
     by_muon = _groups([p for p in moving if id(p) in matrices], owner, peaks)
     if by_muon:
         muon = torch.optim.Muon(by_muon, weight_decay=decay, adjust_lr_fn="match_rms_adamw")

@@ -63,6 +63,8 @@ class Schedule(BaseModel):
     """Share of the peak rate that is left at the end."""
     weight_decay: float = 0.05
     """Decoupled weight decay."""
+    beta2: float = Field(0.98, gt=0.0, lt=1.0)
+    """How slowly AdamW's mean of squared gradients forgets; transformers' Trainer has 0.999."""
     clip: float = Field(1.0, gt=0)
     """Largest norm of the gradient."""
     length_power: float = 0.5
@@ -70,10 +72,10 @@ class Schedule(BaseModel):
     question_weight: float = Field(0.0, ge=0.0)
     """What a token of the user's counts, against one of the assistant's; 0: it is not learned."""
     weights: dict[str, float] = Field(default_factory=dict)
-    """How often conversations are drawn: a number for a purpose, purpose/task or purpose/task/kind.
+    """How often a conversation is drawn among those of its image; images come by their number.
 
-    Those that an entry covers share its number, however many an image has; others count 1 each.
-    """
+    A number for a purpose, purpose/task or purpose/task/kind. Those that an entry covers share it,
+    however many an image has; others count 1 each."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """`bf16` and `fp16` compute matrix products in 16 bits; weights stay as they were loaded.
 
