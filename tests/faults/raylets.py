@@ -30,13 +30,14 @@ def raylets() -> Iterator[None]:
     Whoever forks must not be connected to Ray, so another process starts and ends them.
     """
     os.environ[_MARK] = uuid4().hex
-    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # Loopback alone, for the cluster and for whoever joins it.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     command = [sys.executable, "-c", _CLUSTER]
     pipe = subprocess.PIPE
-    with subprocess.Popen(
-        command, stdin=pipe, stdout=pipe, text=True, env={**os.environ, **quiet}
-    ) as process:
-        assert process.stdin and process.stdout
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdin
+        assert process.stdout
         try:
             address = process.stdout.readline().strip()
             if not address:

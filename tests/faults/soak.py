@@ -27,6 +27,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from genixer.pipeline.run import run
 from genixer.pipeline.verify import verify
 from genixer.store.layout import StepFolder
@@ -49,11 +51,20 @@ SMALL = [
     "steps.dedup.rows_per_shard=8",
     "steps.mix.rows_per_shard=32",
 ]
+SLOW = ["steps.generate.with.backend_settings.delay_s=0.5"]
+"""An actor takes seconds to start: units that are not all done before."""
 TINY = [
     "steps.generator.with.steps=6",
     "steps.generator.with.save_every=1",
-    "steps.evaluate.rows_per_shard=8",
+    "steps.generate.rows_per_shard=8",
+    # Rows of people, since a model that has hardly learned writes none.
+    "steps.judge.from=[collect]",
+    "steps.judge.rows_per_shard=8",
+    "steps.judge.with.block=8",
+    "steps.evaluate.rows_per_shard=2",
 ]
+IN_PASSING = ("measure", "correct", "report")
+"""Steps of the tiny config that are left out."""
 MACHINERY = ("world", "collect", "instruct", "generate", "decode", "rules", "dedup", "mix-kept")
 MODEL = {
     "train": "generator",
@@ -83,13 +94,6 @@ Sign = tuple[str, int]
 """Name of a file or folder, and when it was changed."""
 
 
-def _sign(path: Path) -> Sign:
-    try:
-        return path.name, path.stat().st_ctime_ns
-    except FileNotFoundError:
-        return "", 0
-
-
 @dataclass
 class Tally:
     """What happened to one stage."""
@@ -110,7 +114,8 @@ class Tally:
         return (
             f"{self.stage:24}{self.kills:>6} kills {self.runs:>5} runs {self.lost:>4} rows lost "
             f"{self.doubled:>4} doubled {self.redone:>5} units redone"
-            + f" ({self.actors} kills of actors)" * bool(self.actors)
+            + f" ({self.actors} kills of actors)"
+            * bool(self.actors)
         )
 
 
@@ -133,6 +138,7 @@ class Soak:
         self._config, self._overrides, self._home = config, overrides, home
         self._shells: tuple[Any, ...] = EXECUTORS[executor]
         self._workers = workers
+        self._living = list[int]()
         self._whole = home / "whole"
         home.mkdir()
         if self._wait(self._start(self._whole, self._shells[0])) != 0:
@@ -143,9 +149,9 @@ class Soak:
         folders = [StepFolder(path.parent) for path in self._whole.glob("*/manifest.json")]
         return sorted(folders, key=lambda place: place.manifest.stat().st_mtime_ns)
 
-    def kill(self, stage: str, step: str, kills: int, rng: random.Random) -> Tally:
+    def kill(self, step: str, kills: int, rng: random.Random, tally: Tally) -> None:
         """Kill runs in `step` until there were `kills`."""
-        tally, start = Tally(stage), self._home / f"before-{step}"
+        start = self._home / f"before-{step}"
         self._copy_before(step, start)
         pace = self._pace(start, step)
         while tally.kills < kills and not tally.problems:
@@ -158,10 +164,15 @@ class Soak:
                 code = self._try(folder, step, None if enough else pace, rng, tally)
                 if code > 0:
                     tally.problems.append((self._home / "log").read_text()[-2000:])
-                    return tally
+                    return
             tally.runs += 1
             self._compare(folder, tally)
-        return tally
+
+    def end(self) -> None:
+        """Kill what is left, after an interruption."""
+        for pid in self._living:
+            if not self._ended(pid):
+                os.killpg(pid, signal.SIGKILL)
 
     def _copy_before(self, step: str, target: Path) -> None:
         """The run as it was before `step`: what was finished later goes."""
@@ -194,22 +205,23 @@ class Soak:
         place = folder / step
         before, done = _signs(place), len(_committed(place))
         pids = {self._start(folder, kind): kind for kind in self._shells}
+        self._living = list(pids)
         late = 0
         for pid, kind in rng.sample(sorted(pids.items()), len(pids)) if pace else ():
-            if kind == "ray" and rng.random() < 0.7:
-                self._await_moment(pid, place, before, done, pace, rng)
-                tally.actors += self._kill_actor(rng, tally)
+            if kind == "ray":
+                self._kill_actor(pid, place, pace, rng, tally)
             self._await_moment(pid, place, before, done, pace, rng)
             if not self._ended(pid):
                 os.killpg(pid, signal.SIGKILL)
                 late += (place / "manifest.json").is_file()
         codes = [self._wait(pid) for pid in pids]
+        self._living = []
         killed = codes.count(-signal.SIGKILL)
         tally.kills += max(0, killed - late)
         tally.redone += _in_flight(folder) if killed else 0
         return max(codes)
 
-    def _await_moment(  # noqa: PLR0913
+    def _await_moment(
         self, pid: int, place: Path, before: set[Sign], done: int, pace: Pace, rng: random.Random
     ) -> None:
         """Wait for a random moment in the life of a process."""
@@ -223,15 +235,18 @@ class Soak:
         )
         time.sleep(rng.random() * pace.unit_s)
 
-    def _kill_actor(self, rng: random.Random, tally: Tally) -> int:
-        living = actors()
-        if not living:
-            return 0
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(rng.choice(living), signal.SIGKILL)
-            tally.kills += 1
-            return 1
-        return 0
+    def _kill_actor(
+        self, driver: int, place: Path, pace: Pace, rng: random.Random, tally: Tally
+    ) -> None:
+        """Kill an actor of a driver that has some before the stage is complete."""
+        while not (living := actors()) and not self._ended(driver):
+            time.sleep(0.05)
+        time.sleep(rng.random() * AHEAD * pace.unit_s)
+        if living and not (place / "manifest.json").is_file():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(rng.choice(living), signal.SIGKILL)
+                tally.kills += 1
+                tally.actors += 1
 
     def _start(self, folder: Path, executor: Any) -> int:
         """Process id of a child that leads a group of its own; imports are done already."""
@@ -239,17 +254,18 @@ class Soak:
         pid = os.fork()
         if pid:
             with contextlib.suppress(PermissionError, ProcessLookupError):
-                os.setpgid(pid, pid)  # whoever comes first: there is a group as soon as there is a pid
+                os.setpgid(
+                    pid, pid
+                )  # whoever comes first: there is a group as soon as there is a pid
             return pid
         code = 1
         try:
             os.setpgid(0, 0)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             log = os.open(self._home / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
             os.dup2(log, 1)
             os.dup2(log, 2)
-            run(
-                self._config, self._overrides, out=folder, executor=executor, workers=self._workers
-            )
+            run(self._config, self._overrides, out=folder, executor=executor, workers=self._workers)
             code = 0
         except Exception as error:  # noqa: BLE001  (a child ends here, whatever it was)
             os.write(2, f"{type(error).__name__}: {error}\n".encode())
@@ -284,17 +300,26 @@ class Soak:
 
 
 def _committed(step: Path) -> set[Sign]:
-    return {_sign(path) for path in step.glob("receipts/[!.]*.json")}
+    return _entries(step / "receipts")
 
 
 def _signs(step: Path) -> set[Sign]:
     """What a process leaves that has begun a unit of `step`."""
-    return _committed(step) | {_sign(path) for path in step.glob(".tmp/*")}
+    return _committed(step) | _entries(step / ".tmp")
+
+
+def _entries(folder: Path) -> set[Sign]:
+    found = set()
+    with contextlib.suppress(FileNotFoundError):
+        for entry in os.scandir(folder):
+            if entry.name[0] != ".":
+                found.add((entry.name, entry.stat().st_ctime_ns))
+    return found
 
 
 def _in_flight(run_folder: Path) -> int:
     """Units of work that were begun and are not committed."""
-    begun = list(run_folder.glob("*/.tmp/*/"))
+    begun = [one for one in run_folder.glob("*/.tmp/*") if one.is_dir()]
     return sum(read_receipt(StepFolder(one.parent.parent), one.name) is None for one in begun)
 
 
@@ -313,20 +338,32 @@ def _files(run_folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(run_folder)): path.read_bytes() for path in paths}
 
 
-def soak(  # noqa: PLR0913
+def _tiny(home: Path) -> Path:
+    """Writes a config with real models that have hardly any weights."""
+    text = (FIXTURES / "tiny.yaml").read_text(encoding="utf-8")
+    given = yaml.safe_load(text.replace("PRESET", str(FIXTURES / "models" / "small.yaml")))
+    for name in IN_PASSING:
+        del given["steps"][name]
+    path = home / "tiny.yaml"
+    path.write_text(yaml.safe_dump(given, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def soak(
     stages: Sequence[str],
     kills: int,
     seed: int,
     executor: str,
     workers: int | None,
     home: Path,
-) -> list[Tally]:
+    tallies: list[Tally],
+) -> None:
     """Kill every one of `stages` so often, and say line by line how it went.
 
     Without a number of `workers` stages with a model have none: killed is the process itself, which
     need not import torch each time.
     """
-    tallies = list[Tally]()
+    slow = SLOW if "ray" in EXECUTORS[executor] else []
     crew = "" if workers is None else f", {workers} workers"
     print(f"seed {seed}, executor {executor}{crew}, {kills} kills a stage", flush=True)
 
@@ -334,20 +371,20 @@ def soak(  # noqa: PLR0913
         one = Soak(str(config), settings, home / names[min(names)], executor, workers)
         for name, step in names.items():
             rng = random.Random(f"{seed} {name}")
-            tallies.append(one.kill(name, step, kills, rng))
-            print(tallies[-1].line(), flush=True)
+            tallies.append(Tally(name))
+            try:
+                one.kill(step, kills, rng, tallies[-1])
+            finally:
+                one.end()
+                print(tallies[-1].line(), flush=True)
 
     with raylets() if "ray" in EXECUTORS[executor] else contextlib.nullcontext():
         if plain := {name: name for name in stages if name in MACHINERY}:
-            go("smoke", SMALL, plain, 1 if workers is None else workers)
+            go("smoke", SMALL + slow, plain, 1 if workers is None else workers)
         if with_model := {name: MODEL[name] for name in stages if name in MODEL}:
             for module in WARM:
                 importlib.import_module(module)
-            text = (FIXTURES / "tiny.yaml").read_text(encoding="utf-8")
-            config = home / "tiny.yaml"
-            config.write_text(text.replace("PRESET", str(FIXTURES / "models" / "small.yaml")))
-            go(config, TINY, with_model, workers or 0)
-    return tallies
+            go(_tiny(home), TINY, with_model, workers or 0)
 
 
 def main() -> None:
@@ -363,8 +400,14 @@ def main() -> None:
     stages = given.stages.split(",")
     if unknown := sorted(set(stages) - {*MACHINERY, *MODEL}):
         parser.error(f"no such stage: {', '.join(unknown)}; there are {every}")
+    tallies = list[Tally]()
+    how = (given.kills, given.seed, given.executor, given.workers)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="soak-") as home:
-        tallies = soak(stages, given.kills, given.seed, given.executor, given.workers, Path(home))
+        try:
+            soak(stages, *how, Path(home), tallies)
+        except KeyboardInterrupt:
+            print("interrupted: these kills alone")
     total = Tally("sum")
     for one in tallies:
         for part in fields(Tally)[1:]:
