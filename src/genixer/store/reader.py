@@ -13,7 +13,14 @@ from genixer.data import Quarantined, Rejected
 from genixer.errors import CorruptShardError, DataError, StoreError
 from genixer.store.disk import digest_file
 from genixer.store.layout import StepFolder
-from genixer.store.manifest import Counts, Receipt, RowsEntry, ShardEntry, read_manifest, read_receipt
+from genixer.store.manifest import (
+    Counts,
+    Receipt,
+    RowsEntry,
+    ShardEntry,
+    read_manifest,
+    read_receipt,
+)
 
 __all__ = ["StoredStep", "check_files", "open_step", "read_lines", "shard_entry"]
 
