@@ -48,8 +48,8 @@ SMALL = [
     "steps.decode.rows_per_shard=8",
     "steps.rules.rows_per_shard=8",
     "steps.rules.with.block=8",
-    "steps.dedup.rows_per_shard=8",
-    "steps.mix.rows_per_shard=32",
+    "steps.dedup.rows_per_shard=4",
+    "steps.mix.rows_per_shard=16",
 ]
 SLOW = ["steps.generate.with.backend_settings.delay_s=0.5"]
 """An actor takes seconds to start: units that are not all done before."""
@@ -126,6 +126,7 @@ class Pace:
     start_s: float
     """Until it begins the first unit."""
     unit_s: float
+    """Of a shard; a stage that has no more than one does its work in any of its units."""
     units: int
 
 
@@ -141,7 +142,7 @@ class Soak:
         self._living = list[int]()
         self._whole = home / "whole"
         home.mkdir()
-        if self._wait(self._start(self._whole, self._shells[0])) != 0:
+        if self._wait(self._start(self._whole, "local")) != 0:
             raise SystemExit(f"the undisturbed run failed:\n{(home / 'log').read_text()}")
         self._order = [step.name for step in self._steps()]
 
@@ -193,7 +194,7 @@ class Soak:
             raise SystemExit(f"the timed run failed:\n{(self._home / 'log').read_text()}")
         units = len(_committed(folder / step))
         shutil.rmtree(folder)
-        return Pace(first - began, span / units, units)
+        return Pace(first - began, span / max(1, units - 2), units)
 
     def _try(
         self, folder: Path, step: str, pace: Pace | None, rng: random.Random, tally: Tally

@@ -27,6 +27,15 @@ def test_shells_that_share_a_run_and_are_killed_lose_and_double_nothing(tmp_path
     check(("collect", "generate"), tmp_path, 1, "leases")
 
 
+@pytest.mark.slow
+@pytest.mark.long
+def test_a_driver_its_actors_and_a_shell_that_are_killed_lose_and_double_nothing(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("ray")
+    check(("generate",), tmp_path, 1, "together")
+
+
 def check(stages: tuple[str, ...], home: Path, workers: int, executor: str = "local") -> None:
     tallies = list[Tally]()
     soak(stages, KILLS, random.randrange(2**32), executor, workers, home, tallies)
