@@ -21,19 +21,17 @@ import signal
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from genixer.pipeline.run import run
-from genixer.pipeline.verify import verify
 from genixer.store.layout import StepFolder
-from genixer.store.manifest import read_receipt
 from tests.faults.raylets import actors, raylets
+from tests.faults.tally import Sign, Tally, committed, in_flight, signs
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 SMALL = [
@@ -90,35 +88,6 @@ EXECUTORS = {
 """The processes that work on one run folder."""
 
 
-Sign = tuple[str, int]
-"""Name of a file or folder, and when it was changed."""
-
-
-@dataclass
-class Tally:
-    """What happened to one stage."""
-
-    stage: str
-    kills: int = 0
-    """Kills before the stage was complete."""
-    actors: int = 0
-    """Of these, Ray actors."""
-    runs: int = 0
-    lost: int = 0
-    doubled: int = 0
-    redone: int = 0
-    """Units of work that a kill took before they were committed."""
-    problems: list[str] = field(default_factory=list)
-
-    def line(self) -> str:
-        return (
-            f"{self.stage:24}{self.kills:>6} kills {self.runs:>5} runs {self.lost:>4} rows lost "
-            f"{self.doubled:>4} doubled {self.redone:>5} units redone"
-            + f" ({self.actors} kills of actors)"
-            * bool(self.actors)
-        )
-
-
 @dataclass(frozen=True)
 class Pace:
     """How an undisturbed process goes through the stage."""
@@ -167,7 +136,7 @@ class Soak:
                     tally.problems.append((self._home / "log").read_text()[-2000:])
                     return
             tally.runs += 1
-            self._compare(folder, tally)
+            tally.compare(folder, self._whole)
 
     def end(self) -> None:
         """Kill what is left, after an interruption."""
@@ -184,15 +153,15 @@ class Soak:
     def _pace(self, start: Path, step: str) -> Pace:
         folder = self._home / "timed"
         shutil.copytree(start, folder)
-        began, before = time.monotonic(), _signs(folder / step)
+        began, before = time.monotonic(), signs(folder / step)
         pid = self._start(folder, self._shells[0])
-        self._await(pid, lambda: bool(_signs(folder / step) - before))
+        self._await(pid, lambda: bool(signs(folder / step) - before))
         first = time.monotonic()
         self._await(pid, (folder / step / "manifest.json").is_file)
         span = time.monotonic() - first
         if self._wait(pid) != 0:
             raise SystemExit(f"the timed run failed:\n{(self._home / 'log').read_text()}")
-        units = len(_committed(folder / step))
+        units = len(committed(folder / step))
         shutil.rmtree(folder)
         return Pace(first - began, span / max(1, units - 2), units)
 
@@ -204,7 +173,7 @@ class Soak:
         Of several shells each is killed at a moment of its own; one that got through counts.
         """
         place = folder / step
-        before, done = _signs(place), len(_committed(place))
+        before, done = signs(place), len(committed(place))
         pids = {self._start(folder, kind): kind for kind in self._shells}
         self._living = list(pids)
         late = 0
@@ -219,7 +188,7 @@ class Soak:
         self._living = []
         killed = codes.count(-signal.SIGKILL)
         tally.kills += max(0, killed - late)
-        tally.redone += _in_flight(folder) if killed else 0
+        tally.redone += in_flight(folder) if killed else 0
         return max(codes)
 
     def _await_moment(
@@ -232,7 +201,7 @@ class Soak:
         more = rng.randrange(max(1, min(AHEAD, pace.units - done)))
         self._await(
             pid,
-            lambda: bool(_signs(place) - before) and len(_committed(place)) >= done + more,
+            lambda: bool(signs(place) - before) and len(committed(place)) >= done + more,
         )
         time.sleep(rng.random() * pace.unit_s)
 
@@ -288,55 +257,6 @@ class Soak:
                 raise SystemExit(f"process {pid} did not end in {LONGEST_S} s")
             time.sleep(0.001)
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-    def _compare(self, folder: Path, tally: Tally) -> None:
-        expected, found = _rows(self._whole), _rows(folder)
-        tally.lost += (expected - found).total()
-        tally.doubled += (found - expected).total()
-        if _files(folder) != _files(self._whole):
-            tally.problems.append(f"files differ from those of {self._whole}")
-        error = verify(folder).error()
-        if error:
-            tally.problems.append(f"verify: {error}")
-
-
-def _committed(step: Path) -> set[Sign]:
-    return _entries(step / "receipts")
-
-
-def _signs(step: Path) -> set[Sign]:
-    """What a process leaves that has begun a unit of `step`."""
-    return _committed(step) | _entries(step / ".tmp")
-
-
-def _entries(folder: Path) -> set[Sign]:
-    found = set()
-    with contextlib.suppress(FileNotFoundError):
-        for entry in os.scandir(folder):
-            if entry.name[0] != ".":
-                found.add((entry.name, entry.stat().st_ctime_ns))
-    return found
-
-
-def _in_flight(run_folder: Path) -> int:
-    """Units of work that were begun and are not committed."""
-    begun = [one for one in run_folder.glob("*/.tmp/*") if one.is_dir()]
-    return sum(read_receipt(StepFolder(one.parent.parent), one.name) is None for one in begun)
-
-
-def _rows(run_folder: Path) -> Counter[tuple[str, bytes]]:
-    """Every row of every step, the file it stands in left out."""
-    rows = Counter[tuple[str, bytes]]()
-    for path in run_folder.glob("*/*.jsonl"):
-        kind = path.name.partition("-")[0]
-        rows.update((f"{path.parent.name} {kind}", line) for line in path.read_bytes().split(b"\n"))
-    return rows
-
-
-def _files(run_folder: Path) -> dict[str, bytes]:
-    paths = [path for path in run_folder.glob("*/files/**/*") if path.is_file()]
-    paths += run_folder.glob("*/*.jsonl")
-    return {str(path.relative_to(run_folder)): path.read_bytes() for path in paths}
 
 
 def _tiny(home: Path) -> Path:

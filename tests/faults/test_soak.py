@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.soak import MACHINERY, MODEL, Tally, soak
+from tests.faults.soak import MACHINERY, MODEL, soak
+from tests.faults.tally import Tally
 
 KILLS = 5
 
