@@ -19,7 +19,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     """What a backend can do, known before anything of it is imported.
 
     >>> Capabilities(logprobs="none", seeds=True).words
-    'generate, choose, seeds'
+    'generate, choose, seeds, long options'
     >>> Capabilities(logprobs="offered").can("logprobs")
     True
     """

@@ -1,4 +1,4 @@
-"""Any image-text model that vLLM runs, in its engine, started by this process.
+"""Any image-text model that vLLM runs, in its engine, in this process.
 
 The engine batches by itself and keeps what prompts begin with: requests about one image are given
 to it side by side, under the image's own hash, so that the image is encoded once and the common
@@ -52,8 +52,11 @@ _QUIET = {
     "DO_NOT_TRACK": "1",
     "HF_HUB_OFFLINE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    # In a process of its own it would outlive a worker that is killed, and keep the GPU.
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
 }
-"""Environment of the engine: it reports nothing, fetches nothing, and claims no core for itself."""
+"""Environment of the engine: it reports nothing, fetches nothing, claims no core for itself, and is
+gone when this process is."""
 
 
 class VllmSettings(BackendSettings):
