@@ -1,5 +1,6 @@
 """Files of a run cut at every byte or with bits flipped: told, repaired or refused, never used."""
 
+import contextlib
 import random
 import shutil
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from genixer.errors import GenixerError
+from genixer.errors import BackendError, GenixerError
 from genixer.pipeline.run import run
 from genixer.pipeline.verify import verify
 
@@ -107,3 +108,58 @@ def test_a_damaged_run_file_names_the_way_out(damaged: Damaged) -> None:
     outcome = damaged.check("run.json", lambda data: data[:-9], "cut")
     assert "run.json: not readable" in outcome
     assert "another run folder" in outcome
+
+
+def answered_in_part(config: Path, folder: Path) -> None:
+    """A run that ends in the middle of a shard, with half of its answers in the journal."""
+    with pytest.raises(BackendError):
+        run(config, out=folder, workers=0)
+
+
+def finished(config: Path, folder: Path) -> Path:
+    for _ in range(4):
+        with contextlib.suppress(BackendError):
+            return run(config, out=folder, workers=0).folder
+    raise AssertionError("it does not become complete")
+
+
+def test_a_flip_in_the_plan_of_requests_is_found_when_a_run_goes_on(
+    bench: Any, generate: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another image of the same length of name: nothing but the digest tells."""
+    config = generate("scripted", fail_every=2)
+    expected = bench.data_of(finished(config, tmp_path / "whole"))
+    answered_in_part(config, tmp_path / "run")
+    plan = tmp_path / "run" / "generate" / "files" / "plan" / "00000.jsonl"
+    names = plan.read_bytes()
+    assert b"3.png" in names
+    plan.write_bytes(names.replace(b"3.png", b"2.png"))
+    found = bench.data_of(finished(config, tmp_path / "run"))
+    assert "its digest is" in caplog.text
+    aside = "generate/files/plan/00000.jsonl.corrupt"
+    assert found.pop(aside) != names
+    assert found == expected
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_flips_in_a_journal_are_told_of_and_what_stood_there_is_asked_again(
+    bench: Any,
+    generate: Callable[..., Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    number: int,
+) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")  # noqa: T201  (what a failure is repeated with)
+    rng = random.Random(seed)
+    config = generate("scripted", fail_every=2)
+    expected = bench.data_of(finished(config, tmp_path / "whole"))
+    answered_in_part(config, tmp_path / "run")
+    (journal,) = (tmp_path / "run").glob("generate/.work/*/answers")
+    data = bytearray(journal.read_bytes())
+    for _ in range(1 + number):
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    journal.write_bytes(data)
+    assert bench.data_of(finished(config, tmp_path / "run")) == expected
+    assert "are damaged" in caplog.text or "are no whole row" in caplog.text
+    assert verify(tmp_path / "run").ok

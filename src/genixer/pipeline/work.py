@@ -16,7 +16,7 @@ from genixer.stages.base import Stage, Step
 from genixer.store.disk import FULL_DISK
 from genixer.store.layout import FINISH, PREPARE, StepFolder, shard_unit
 from genixer.store.manifest import Receipt, read_receipt
-from genixer.store.reader import StoredStep, shard_entry
+from genixer.store.reader import StoredStep, check_files, shard_entry
 from genixer.store.shards import UnitWriter
 
 __all__ = ["Failure", "TaskFailed", "Workbench"]
@@ -68,7 +68,7 @@ class Workbench:
             raise TaskFailed(_failure(task, error)) from error
 
     def _perform(self, task: Task) -> Receipt:
-        stage, step = self._setup(task.step)
+        stage, step = self._setup(task.step, task.unit)
         planned = task.step
         if task.unit == PREPARE:
             _clear_stale(planned.folder, task.basis)
@@ -84,8 +84,10 @@ class Workbench:
             stage.process(step, task.first, task.items, out)
             return out.commit(task.first, task.items)
 
-    def _setup(self, planned: PlannedStep) -> tuple[Stage, Step]:
+    def _setup(self, planned: PlannedStep, unit: str) -> tuple[Stage, Step]:
         if self._current is None or self._current[0] != planned:
+            if unit != PREPARE:
+                check_files(planned.folder, PREPARE)  # its shards read them as they are
             # The models of the step before go before those of the next come.
             self._current = None
             gc.collect()

@@ -11,10 +11,18 @@ import xxhash
 
 from genixer.data import Quarantined, Rejected
 from genixer.errors import CorruptShardError, DataError, StoreError
+from genixer.store.disk import digest_file
 from genixer.store.layout import StepFolder
-from genixer.store.manifest import Counts, Receipt, RowsEntry, ShardEntry, read_manifest
+from genixer.store.manifest import (
+    Counts,
+    Receipt,
+    RowsEntry,
+    ShardEntry,
+    read_manifest,
+    read_receipt,
+)
 
-__all__ = ["StoredStep", "open_step", "read_lines", "shard_entry"]
+__all__ = ["StoredStep", "check_files", "open_step", "read_lines", "shard_entry"]
 
 R = TypeVar("R")
 
@@ -42,6 +50,19 @@ def _corrupt(path: Path, what: str) -> CorruptShardError:
     )
     error.path = path
     return error
+
+
+def check_files(folder: StepFolder, unit: str) -> None:
+    """Hash the files that `unit` wrote; `CorruptShardError` for one that is not as committed."""
+    receipt = read_receipt(folder, unit)
+    for name, entry in receipt.files.items() if receipt else ():
+        path = folder.files / name
+        try:
+            digest, size = digest_file(path)
+        except FileNotFoundError as error:
+            raise _corrupt(path, "it is missing") from error
+        if (digest, size) != (entry.digest, entry.bytes):
+            raise _corrupt(path, f"its digest is {digest} instead of {entry.digest}")
 
 
 def shard_entry(receipt: Receipt) -> ShardEntry:
