@@ -1,6 +1,7 @@
 import math
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -14,7 +15,7 @@ from genixer.inference.hints import hint_for
 from genixer.inference.vlm import VlmBackend, VlmSettings
 from genixer.models.sight import Sight, look_once
 from genixer.models.vlm import LoadedVlm, Seen, load_vlm
-from genixer.models.vlm_preset import vlm_presets
+from genixer.models.vlm_preset import VlmPreset, vlm_presets
 from genixer.tasks import load_task
 from genixer.tasks.base import ParseError
 from genixer.tasks.readers.base import read_leniently
@@ -216,11 +217,17 @@ def test_weights_that_are_no_numbers_stop_the_run(model: LoadedVlm, images: Path
             weight.copy_(before)
 
 
+def hint_of(task: str, form: str, preset: VlmPreset, **more: object) -> str:
+    image = ImageRef("a.png", 640, 480, "")
+    request = Request.of(image, task, "specific", 0, "Ask.", Sampling())
+    return hint_for(msgspec.structs.replace(request, **more), form, preset)
+
+
 @pytest.mark.parametrize("preset", sorted(vlm_presets()))
 @pytest.mark.parametrize("form", ["pairs", "json"])
 def test_what_the_hint_asks_for_can_be_read(preset: str, form: str) -> None:
-    chosen, image = vlm_presets()[preset], ImageRef("a.png", 640, 480, "")
-    hint = hint_for("rec", form, chosen, image)
+    chosen = vlm_presets()[preset]
+    hint = hint_of("rec", form, chosen)
     canvas = chosen.canvas(640, 480)
     from genixer.models.box_text import read_boxes
 
@@ -241,13 +248,13 @@ def test_what_the_hint_asks_for_can_be_read(preset: str, form: str) -> None:
 def test_hints_stand_after_the_instruction_and_only_where_asked(
     model: LoadedVlm, images: Path
 ) -> None:
-    image = ImageRef("a.png", 640, 480, "")
-    assert hint_for("rec", "none", model.preset, image) == ""
-    assert "box" not in hint_for("common_vqa", "json", model.preset, image)
-    assert "box" in hint_for("", "pairs", model.preset, image)
+    assert hint_of("rec", "none", model.preset) == ""
+    assert "box" not in hint_of("common_vqa", "json", model.preset)
+    assert "box" in hint_of("", "pairs", model.preset)
+    assert hint_of("rec", "json", model.preset, schema={"type": "object"}) == ""
     plain = VlmBackend.of(model).generate(asked("Well?"), images)
     hinted = VlmBackend.of(model, settings=VlmSettings(hint="pairs"))
-    told = hint_for("common_vqa", "pairs", model.preset, image)
+    told = hint_of("common_vqa", "pairs", model.preset)
     found = hinted.generate(asked("Well?"), images)
     spelled = VlmBackend.of(model).generate(asked(f"Well?\n{told}"), images)
     assert [one.token_ids for one in found] == [one.token_ids for one in spelled]
