@@ -40,15 +40,11 @@ EXTRA = {
     "ocrvqa": {"image_pattern": "{image_id}{suffix}"},
     "aokvqa": {"image_pattern": "{image_id}.png"},
 }
+FIRST_FAULTS = ["", "missing_image", "corrupt_image", "image_bomb", "bad_entry"]
+FIRST_FAULTS += ["duplicate_id", "empty_text"]
 EXPECTED = {
     "vqav2": [
-        "",
-        "missing_image",
-        "corrupt_image",
-        "image_bomb",
-        "bad_entry",
-        "duplicate_id",
-        "empty_text",
+        *FIRST_FAULTS,
         "no_annotation",
         "duplicate_annotation",
         "bad_annotation",
@@ -56,13 +52,7 @@ EXPECTED = {
         "",
     ],
     "gqa": [
-        "",
-        "missing_image",
-        "corrupt_image",
-        "image_bomb",
-        "bad_entry",
-        "duplicate_id",
-        "empty_text",
+        *FIRST_FAULTS,
         "no_answer",
         "path_escapes",
         "not_utf8",

@@ -105,6 +105,7 @@ def cut_and_go_on(
     return len(cuts.left)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_after_power_cuts(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

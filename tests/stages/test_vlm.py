@@ -162,7 +162,7 @@ def test_as_judge_it_scores_what_its_probabilities_say(pool: Path, model: Loaded
     turns = [
         (Turn("user", "Is it red?"), Turn("assistant", "yes")),
         (Turn("user", "Where?"), Turn("assistant", "<box>", (Box(0.1, 0.1, 0.5, 0.5),))),
-        (Turn("user", "Is it red?"), Turn("assistant", f"yes {model.chat.image_token}")),
+        (Turn("user", "Is it red?"), Turn("assistant", f"yes {model.chat.tokenizer.eos_token}")),
     ]
     samples = [Sample.of("common_vqa", image, turn, Origin("x")) for turn in turns]
     given = {"model": str(model.folder), "backend": "vlm", "keep_above": 0.0}
