@@ -43,14 +43,13 @@ def test_a_preset_counts_the_places_of_its_tower(name: str) -> None:
     assert load_preset(name).model_validate_json(preset.model_dump_json()) == preset
 
 
-def test_presets_have_the_frames_of_generator_and_student() -> None:
-    frames = {name: load_preset(name).frame for name in ("genixer_s", "shikra_7b", "llava_1_5_7b")}
-    assert frames == {
-        "genixer_s": "unit",
-        "shikra_7b": "padded_square",
-        "llava_1_5_7b": "padded_square",
+def test_presets_write_coordinates_as_their_models_do() -> None:
+    presets = [load_preset(name) for name in ("genixer_s", "shikra_7b", "llava_1_5_7b")]
+    assert {preset.name: (preset.frame, preset.decimals) for preset in presets} == {
+        "genixer_s": ("unit", 3),
+        "shikra_7b": ("padded_square", 3),
+        "llava_1_5_7b": ("padded_square", 2),
     }
-    assert {load_preset(name).decimals for name in frames} == {3}
 
 
 def test_padding_of_llava_is_zero_after_normalisation() -> None:
