@@ -128,5 +128,7 @@ def tiny(tmp_path: Path) -> Path:
     """The tiny config, its preset in place."""
     config = tmp_path / "tiny.yaml"
     text = (FIXTURES / "tiny.yaml").read_text(encoding="utf-8")
-    config.write_text(text.replace("PRESET", str(FIXTURES / "models" / "small.yaml")), encoding="utf-8")
+    config.write_text(
+        text.replace("PRESET", str(FIXTURES / "models" / "small.yaml")), encoding="utf-8"
+    )
     return config
