@@ -29,7 +29,7 @@ def cluster() -> Iterator[Any]:
     pytest.importorskip("ray")
     quick = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(PLUGINS))
+        patch.setenv("PYTHONPATH", str(PLUGINS), prepend=os.pathsep)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # loopback
         for name, value in (quick | {"health_check_failure_threshold": 4}).items():
