@@ -196,7 +196,9 @@ class EvaluateStage(Stage):
         if not asked:
             return
         requests = [one.request for one in asked]
-        completions = self._loaded(step).generate(requests, step.images)
+        backend = self._loaded(step)
+        out.hold(self.settings.backend, backend.revision)
+        completions = backend.generate(requests, step.images)
         for one, completion in zip(asked, completions, strict=True):
             if completion.finish == "error":
                 detail = completion.text
