@@ -172,7 +172,7 @@ class LoadedVlm:
         if self.preset.reads_prefix_both_ways:
             kinds = own or [[False] * len(row) for row in rows]
             tensors["token_type_ids"] = padded(([int(k) for k in kind] for kind in kinds), 0)
-        if self.processor.return_mm_token_type_ids:
+        if _tells_kinds(self.processor):
             kinds_of = ([int(one == self.chat.image_id) for one in row] for row in rows)
             tensors["mm_token_type_ids"] = padded(kinds_of, 0)
         shown = self.pictures(seen)
@@ -255,6 +255,16 @@ def _end_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
     many = stated if isinstance(stated, list) else [stated]
     found = dict.fromkeys(one for one in (*many, tokenizer.eos_token_id) if one is not None)
     return tuple(found)
+
+
+def _tells_kinds(processor: Any) -> bool:
+    """Whether the model is told of each token whether it is an image's."""
+    told = getattr(processor, "return_mm_token_type_ids", None)
+    if told is None:
+        # transformers 5.19, the newest that vLLM 0.32 takes, has it among a call's defaults.
+        defaults = processor.valid_processor_kwargs._defaults
+        told = defaults.get("text_kwargs", {}).get("return_mm_token_type_ids", False)
+    return bool(told)
 
 
 def _stacked(parts: Sequence[Tensor]) -> Tensor:
