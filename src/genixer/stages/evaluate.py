@@ -201,7 +201,7 @@ class EvaluateStage(Stage):
         completions = backend.generate(requests, step.images)
         for one, completion in zip(asked, completions, strict=True):
             if completion.finish == "error":
-                detail = completion.text
+                detail = completion.detail
                 out.quarantine(one.item.id, "backend_error", detail, encode_row(one.item))
             else:
                 out.keep(_marked(one, completion.text))
@@ -246,7 +246,7 @@ class EvaluateStage(Stage):
                 settings.backend,
                 str(step.resolve_all(settings.model)),
                 threads=step.threads,
-                settings=settings.backend_settings,
+                settings=step.resolve_all(settings.backend_settings),
             )
         return self._backend
 
