@@ -8,13 +8,14 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import msgspec
 from pydantic import BaseModel, ConfigDict
+from pydantic.config import JsonDict
 
 from genixer.data import Completion, Request
 from genixer.tasks.base import Canvas
 
 __all__ = ["NOT_OF_ROWS", "Backend", "BackendSettings", "Capabilities", "Choice", "Streams"]
 
-NOT_OF_ROWS = {"of_rows": False}
+NOT_OF_ROWS: JsonDict = {"of_rows": False}
 """Marks a field (`json_schema_extra`) that changes no row, only how one is come by: where a server
 is, how hard it is pressed. No fingerprint holds it: a run goes on when it changes."""
 
