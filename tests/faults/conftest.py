@@ -16,6 +16,8 @@ from genixer.inference import BACKENDS
 from genixer.store.layout import StepFolder
 from genixer.store.manifest import read_manifest
 
+FIXTURES = Path(__file__).parent.parent / "fixtures"
+
 
 class Bench:
     """Starts runs below one folder and does bad things to them."""
@@ -119,3 +121,14 @@ def generate(
         return path
 
     return write
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """The tiny config, its preset in place."""
+    config = tmp_path / "tiny.yaml"
+    text = (FIXTURES / "tiny.yaml").read_text(encoding="utf-8")
+    config.write_text(
+        text.replace("PRESET", str(FIXTURES / "models" / "small.yaml")), encoding="utf-8"
+    )
+    return config

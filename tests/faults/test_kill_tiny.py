@@ -11,18 +11,8 @@ import pytest
 from genixer.pipeline.run import run
 from genixer.pipeline.verify import verify
 
-HERE = Path(__file__).parent.parent / "fixtures"
 POINTS = 3
 """SIGKILLs to survive."""
-
-
-@pytest.fixture
-def tiny(tmp_path: Path) -> Path:
-    """The tiny config, its preset in place."""
-    config = tmp_path / "tiny.yaml"
-    text = (HERE / "tiny.yaml").read_text(encoding="utf-8")
-    config.write_text(text.replace("PRESET", str(HERE / "models" / "small.yaml")), encoding="utf-8")
-    return config
 
 
 @pytest.mark.slow

@@ -92,6 +92,22 @@ def test_three_executors_give_the_same_bytes(cluster: Any, bench: Any, tmp_path:
 
 
 @pytest.mark.long
+def test_a_real_model_gives_the_same_bytes_wherever_it_runs(
+    cluster: Any, bench: Any, tiny: Path, tmp_path: Path
+) -> None:
+    """Trained, asked and asked to judge: here, by two workers, by two shells, on three raylets."""
+    more = "steps.world.with.pools.unlabelled.images=16"
+    expected = bench.data_of(run(tiny, [more], out=tmp_path / "here", workers=0).folder)
+    assert sum("generate/part-" in name for name in expected) == 6
+    for executor, shells, workers in (("local", 1, 2), ("leases", 2, 1), ("ray", 1, 3)):
+        folder = tmp_path / executor
+        words = ("run", tiny, more, "--out", folder, "--executor", executor, "--workers", workers)
+        for shell in [bench.start(*words) for _ in range(shells)]:
+            finish(bench, shell, folder)
+        assert bench.data_of(folder) == expected, executor
+
+
+@pytest.mark.long
 def test_a_killed_actor_gives_its_unit_back(
     bench: Any, config: Path, expected: dict[str, bytes], tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import genixer
-from genixer.config import Costs
+from genixer.config import Costs, ExecutorName
 from genixer.errors import BudgetSpentError, ConfigError
 from genixer.pipeline.budget import Budget
 from genixer.pipeline.meter import EVENTS, read_events
@@ -63,11 +63,14 @@ def test_a_run_stops_at_its_cost_and_the_same_command_goes_on(pool: Path, tmp_pa
     assert genixer.verify(tmp_path / "cut").ok
 
 
-def test_hours_stop_a_run_before_its_next_unit(toy_config: Callable[..., Path], tmp_path: Path):
+@pytest.mark.parametrize("executor", ["local", "leases"])
+def test_hours_stop_a_run_before_its_next_unit(
+    toy_config: Callable[..., Path], tmp_path: Path, executor: ExecutorName
+) -> None:
     ticks = iter(range(10**6))
     budget = Budget(max_hours=4 / 3600, clock=lambda: next(ticks))
     with pytest.raises(BudgetSpentError, match=r"of 0\.00111 hours"):
-        run(toy_config(), out=tmp_path / "run", budget=budget)
+        run(toy_config(), out=tmp_path / "run", budget=budget, executor=executor)
     assert 1 <= sum(one["event"] == "advance" for one in read_events(tmp_path / "run")) <= 4
     assert run(toy_config(), out=tmp_path / "run").worked
 

@@ -100,6 +100,16 @@ def test_a_probe_counts_and_times_and_is_not_done_twice(config: Path, tmp_path: 
     assert one.megabytes.low * 0.8 < on_disk < one.megabytes.high * 1.2
 
 
+def test_a_large_probe_asks_in_blocks_of_the_run(config: Path, tmp_path: Path) -> None:
+    """Four shards of a probe may be larger than any block, and need not be whole blocks."""
+    more = ["steps.ask.with.block=8", "steps.ask.with.modes.specific=500"]
+    more += ["steps.ask.with.backend_settings.delay_s=0"]
+    one = plan(config, more, out=tmp_path / "run", probe=2100).costs[0]
+    assert one.basis == "probe"
+    (asked,) = (tmp_path / "run-probe").glob("*/ask/manifest.json")
+    assert json.loads(asked.read_bytes())["counts"]["in"] == 2100
+
+
 def test_what_is_done_is_not_forecast_again(config: Path, tmp_path: Path) -> None:
     value = yaml.safe_load(config.read_text())
     value["steps"]["ask"]["rows_per_shard"] = 64

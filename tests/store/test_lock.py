@@ -79,6 +79,8 @@ def test_machines_see_each_other_by_counters_that_move(
 def test_a_counter_that_a_power_cut_emptied_counts_as_dead_after_a_while(tmp_path: Path) -> None:
     (tmp_path / ".holders").mkdir()
     (tmp_path / ".holders" / "someone").write_bytes(b"")
+    watch = holders.Watch(tmp_path, stale_s=60)
+    assert [watch.lives("someone") for _ in range(2)] == [None, None]
     with RunLock(tmp_path, shared=True, stale_s=0.2):
         pass
     with RunLock(tmp_path, stale_s=0.2):

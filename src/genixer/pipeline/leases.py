@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
+from genixer.pipeline.budget import Budget
 from genixer.pipeline.executor import Claim, Outcome, Pool
 from genixer.pipeline.plan import PlannedStep
 from genixer.pipeline.state import Task, current_manifest
@@ -29,9 +30,15 @@ Key = tuple[str, str]
 class LeasePool:
     """The pool of everyone who shares the run folder, seen from one of them."""
 
-    def __init__(self, inner: Callable[[Claim], Pool], book: LeaseBook, look_s: float) -> None:
-        """Own work is done in `inner`; the folder is looked at every `look_s` seconds."""
+    def __init__(
+        self, inner: Callable[[Claim], Pool], book: LeaseBook, look_s: float, budget: Budget
+    ) -> None:
+        """Own work is done in `inner`; the folder is looked at every `look_s` seconds.
+
+        It holds all open tasks, whoever does them: so it asks `budget` before it begins one.
+        """
         self._inner, self._book, self._look_s = inner(self._claim), book, look_s
+        self._budget = budget
         self._open: dict[Key, Task] = {}
         self._running: dict[Key, Task] = {}
         self._looked_s = 0.0
@@ -40,6 +47,8 @@ class LeasePool:
         """Take all of it, and begin what is free."""
         taken = [task for tasks in pending.values() for task in tasks]
         self._open.update({_key(task): task for task in taken})
+        if self._open and not self._running and self._budget.room(0) == 0:
+            raise self._budget.error()
         free: dict[str, list[Task]] = {}
         for key, task in self._open.items():
             if key not in self._running:
@@ -72,6 +81,9 @@ class LeasePool:
         self._running.clear()
 
     def _claim(self, task: Task) -> Task | None:
+        if self._budget.room(len(self._running)) == 0:
+            return None
+
         def done() -> bool:
             return committed(task.step.folder, task.unit, task.basis) is not None
 

@@ -11,6 +11,7 @@ from genixer.pipeline.meter import written_tokens
 from genixer.pipeline.plan import PlannedStep, make_plan
 from genixer.pipeline.progress import Progress
 from genixer.pipeline.run import execute
+from genixer.stages.requests import GenerateSettings
 from genixer.store.disk import write_atomic
 from genixer.store.layout import shard_unit
 from genixer.store.manifest import read_receipt
@@ -42,8 +43,11 @@ def probe(
     The same probe again is not run, but read. Quotas are left out: an image gets all there is.
     """
     size = max(1, -(-requests // _SHARDS))
+    # Whole blocks, as large as those of the run: that is what its requests are answered in.
+    block = min(size, GenerateSettings.model_validate(planned.settings).block)
+    size = -(-size // block) * block
     root = str(planned.step().images)
-    given = planned.step().resolve_all({**planned.settings, "quotas": {}, "block": size})
+    given = planned.step().resolve_all({**planned.settings, "quotas": {}, "block": block})
     key = content_id("probe", planned.fingerprint, requests, list(names))[:12]
     folder = planned.run.with_name(f"{planned.run.name}-probe") / f"{planned.name}-{key}"
     listed = folder.with_suffix(".txt")

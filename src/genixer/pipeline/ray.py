@@ -34,7 +34,7 @@ if not os.environ.get("RAY_ADDRESS"):
 
 try:
     import ray
-    from ray.exceptions import RayActorError, RayError, RayTaskError
+    from ray.exceptions import RayError, RayTaskError
 except ImportError as error:
     raise ConfigError("executor ray needs Ray: pip install 'genixer[ray]'") from error
 
@@ -181,13 +181,14 @@ class RayPool:
     def _answered(self, actor: _Actor) -> Iterator[tuple[Task, Outcome]]:
         try:
             answer, lines = ray.get(actor.answer)
-        except RayActorError as error:
-            # Ray starts it again; where that is tells whether its node is alive.
+        except RayTaskError as error:
+            raise IncompleteError(f"{actor.task}: {_first_line(error)}") from error
+        except RayError as error:
+            # Dead, out of memory, or its answer lost with its node. Ray starts it again; where that
+            # is tells whether its node is alive.
             actor.answer, actor.cause = None, _first_line(error)
             actor.ready = actor.handle.node.options(max_task_retries=-1).remote()
             return
-        except RayTaskError as error:
-            raise IncompleteError(f"{actor.task}: {_first_line(error)}") from error
         for name, level, message in lines:
             logging.getLogger(name).log(level, "%s", message)
         actor.answer = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -155,7 +156,7 @@ def execute(
         _tidy(plan, shared)
         if check:
             _check_everything(plan)
-        place = workplace(config, plan, workers, executor, lock)
+        place = workplace(config, plan, workers, executor, lock, budget)
         with Meter(plan, config.costs, budget, progress) as meter:
             return _execute_and_repair(plan, place, meter, budget)
 
@@ -197,7 +198,7 @@ def _execute_and_repair(
 def move_aside(path: Path, why: str) -> None:
     """Give a damaged file another name, so that its shard counts as not done."""
     target = free_name(path)
-    if path.exists():
+    with suppress(FileNotFoundError):  # another process that shares the folder was first
         move(path, target)
     log.warning("%s: moved to %s, its shard is made again", why.partition(";")[0], target.name)
 

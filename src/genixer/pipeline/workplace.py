@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from genixer.config import ExecutorName, RunConfig
+from genixer.pipeline.budget import Budget
 from genixer.pipeline.executor import Claim, Pool, Seal, everything, write_manifest
 from genixer.pipeline.leases import LeasePool, write_manifest_once
 from genixer.pipeline.local import InlinePool, ProcessPool
@@ -30,7 +31,12 @@ class Workplace:
 
 
 def workplace(
-    config: RunConfig, plan: Plan, workers: int, executor: ExecutorName, lock: RunLock
+    config: RunConfig,
+    plan: Plan,
+    workers: int,
+    executor: ExecutorName,
+    lock: RunLock,
+    budget: Budget,
 ) -> Workplace:
     """Where `plan` is worked on by `executor`, in a run folder that is locked."""
     threads = max((step.threads for step in plan.steps), default=1)
@@ -50,4 +56,6 @@ def workplace(
     look_s = min(_LONGEST_LOOK_S, config.stale_s / 10)
     book = LeaseBook(plan.run, lock.holder, lock.watch, look_s)
     inner = ray if executor == "ray" else local
-    return Workplace(lambda: LeasePool(inner, book, look_s), partial(write_manifest_once, book))
+    return Workplace(
+        lambda: LeasePool(inner, book, look_s, budget), partial(write_manifest_once, book)
+    )

@@ -54,6 +54,7 @@ class GenerateStage(Stage):
         super().__init__(settings)
         self._plan = RequestPlan(settings)
         self._backend: Backend | None = None
+        self._generator = _public_name(settings.model)
 
     def items(self, step: Step) -> int:
         """Images there are, readable or not, times requests an image."""
@@ -134,7 +135,7 @@ class GenerateStage(Stage):
                 answer.completion,
                 answer.frame,
                 answer.decimals,
-                _public_name(self.settings.model),
+                self._generator,
                 answer.revision,
                 self.settings.licence,
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import msgspec
@@ -186,7 +187,9 @@ class RequestPlan:
         self._settings = settings
         self._lanes = lanes(settings)
         self._quotas = any(lane.quota is not None for lane in self._lanes)
+        self._samplings = {lane.task: _sampling(settings, lane.task) for lane in self._lanes}
         self._counted: int | None = None
+        self._held: tuple[Path, list[_Image]] = (Path(), [])
 
     def total(self, images: int) -> int:
         """Requests about so many images."""
@@ -246,15 +249,22 @@ class RequestPlan:
         """
         spread = self._spread(step)
         first, last = spread.image_of(numbers[0]), spread.image_of(numbers[-1])
-        images = _planned(step, first, last + 1)
         number = spread.before(first)
-        for at, planned in enumerate(images, first):
+        for at in range(first, last + 1):
+            planned = self._planned(step, at)
             for asked in spread.asked(at):
                 if number in numbers:
                     image = _usable(planned, asked, catalog, out)
                     if image is not None:
                         yield self._request(step, image, asked, canvas)
                 number += 1
+
+    def _planned(self, step: Step, image: int) -> _Image:
+        """Image of the plan by number; its file is held, as the next ones lie in it too."""
+        file = step.resolve(f"@{step.name}/{_plan_file(image)}")
+        if self._held[0] != file:
+            self._held = (file, _PLANNED.decode_lines(file.read_bytes()))
+        return self._held[1][image % _PLAN_ROWS]
 
     def _spread(self, step: Step) -> Spread:
         if not self._quotas:
@@ -277,12 +287,9 @@ class RequestPlan:
     ) -> Request:
         """The whole request: its words and its luck follow from its id and the run's seed."""
         settings, task, mode = self._settings, asked.task, asked.mode
-        own = settings.per_task.get(task or "agnostic", SamplingSettings())
-        common = {key: getattr(settings, key) for key in SamplingSettings.model_fields}
         blank = Request.of(image, task, mode, asked.draw, "", Sampling(), asked.kind)
         rng = random_for(step.seed, "generate", blank.id)
-        drawn = {**common, **own.model_dump(exclude_none=True)}
-        sampling = Sampling(seed=rng.getrandbits(63), **drawn)
+        sampling = msgspec.structs.replace(self._samplings[task], seed=rng.getrandbits(63))
         if settings.prompts == "zero_shot":
             prompt, schema = zero_shot(task, asked.kind, canvas(image.width, image.height))
         else:
@@ -308,6 +315,13 @@ def lanes(settings: GenerateSettings) -> tuple[Lane, ...]:
     return tuple(found)
 
 
+def _sampling(settings: GenerateSettings, task: str) -> Sampling:
+    """How tokens of requests of `task` are drawn, whatever their seed."""
+    own = settings.per_task.get(task or "agnostic", SamplingSettings())
+    common = {key: getattr(settings, key) for key in SamplingSettings.model_fields}
+    return Sampling(**{**common, **own.model_dump(exclude_none=True)})
+
+
 def _usable(
     planned: _Image, asked: Asked, catalog: ImageCatalog, out: RowWriter
 ) -> ImageRef | None:
@@ -327,13 +341,3 @@ def _usable(
 
 def _plan_file(image: int) -> str:
     return f"plan/{image // _PLAN_ROWS:05d}.jsonl"
-
-
-def _planned(step: Step, first: int, last: int) -> list[_Image]:
-    """Images `first` to `last` (not included) of the plan."""
-    images: list[_Image] = []
-    start = first // _PLAN_ROWS * _PLAN_ROWS
-    for image in range(start, last, _PLAN_ROWS):
-        file = step.resolve(f"@{step.name}/{_plan_file(image)}")
-        images += [_PLANNED.decode(line) for line in file.read_bytes().splitlines()]
-    return images[first - start : last - start]

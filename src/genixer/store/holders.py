@@ -58,6 +58,7 @@ class Holder:
             temporary.parent.mkdir(parents=True, exist_ok=True)
             self._handle = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o644)
             os.pwrite(self._handle, b"%0*d\n%s\n" % (_DIGITS, 0, data), 0)
+            os.fsync(self._handle)  # or another machine may see the name before what it says
         # The lock comes before the name: nobody sees the file without it.
         try_lock(self._handle, shared=False)
         temporary.replace(self._path)
@@ -105,7 +106,7 @@ class Watch:
         """A counter that stands still for `stale_s` seconds is that of a dead process."""
         self.stale_s = stale_s
         self._home = holders_folder(run)
-        self._since: dict[str, tuple[bytes, float]] = {}
+        self._since: dict[str, tuple[bytes | None, float]] = {}
 
     def all(self) -> list[Living]:
         """Every holder with a file."""
@@ -126,10 +127,10 @@ class Watch:
             return False
         if one.here and (free := self._unlocked(token)) is not None:
             return not free
-        count, since = self._since.get(token, (b"", 0.0))
+        count, since = self._since.get(token, (None, 0.0))
         if count != one.count:
             self._since[token] = (one.count, time.monotonic())
-            return True if count else None
+            return None if count is None else True
         return False if time.monotonic() - since > self.stale_s else None
 
     def forget(self, token: str) -> None:

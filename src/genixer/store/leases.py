@@ -69,11 +69,14 @@ class LeaseBook:
             if not self._gone(before) or not before.end_with(b""):
                 return None
             shutil.rmtree(stage_of(folder, unit, before), ignore_errors=True)
-        elif last.number and before.written and stage_of(folder, unit, before).is_dir():
-            # It was decided, but not all of it is in place.
-            if self._gone(before):
-                finish_commit(folder, unit, before)
-            return None
+        elif last.number and before.written:
+            if stage_of(folder, unit, before).is_dir():
+                # It was decided, but not all of it is in place.
+                if self._gone(before):
+                    finish_commit(folder, unit, before)
+                return None
+            if committed():  # a lease more would be made for nothing
+                return None
         fence = self._fence(folder, unit, last.number + 1)
         if not create_once(fence.lease, self._holder.token.encode()):
             self._seen.pop(folder.name, None)

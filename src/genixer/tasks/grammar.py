@@ -180,6 +180,8 @@ def put_together(role: Role, pieces: Sequence[str], places: Sequence[Place]) -> 
     >>> put_together("user", ["at ", "?"], [(Box(0.0, 0.0, 0.5, 1.0),)]).text
     'at <box>?'
     """
+    if not places:  # most turns: on the path of every row decoded
+        return Turn(role, escape_marks(pieces[0]))
     texts = [pieces[0]]
     kinds: list[str] = []
     boxes: list[Box] = []
