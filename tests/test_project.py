@@ -117,6 +117,12 @@ def test_links_between_documents_lead_somewhere(path: Path) -> None:
         assert (path.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("path", PROSE, ids=relative)
+def test_tests_that_documents_name_are_there(path: Path) -> None:
+    for file, test in re.findall(r"\b(tests/[\w/]+\.py)(?:::(\w+))?", path.read_text()):
+        assert f"def {test}" in (ROOT / file).read_text(), (file, test)
+
+
 def blocks(path: Path) -> list[str]:
     return re.findall(r"```python\n(.*?)```", path.read_text(), re.S)
 

@@ -103,6 +103,11 @@ class Registry(Mapping[str, Entry]):
         """Checked `Settings` of the plugin called `name`; `ConfigError` says which key is wrong."""
         return self._checked(name, self.load(name).Settings, values)
 
+    def settings_class(self, name: str) -> Any:
+        """Class of its settings, None without one; loads the plugin if its entry says no more."""
+        light = self[name].settings
+        return _imported(light) if light else getattr(self.load(name), "Settings", None)
+
     def light_settings(self, name: str, values: Mapping[str, Any]) -> Any:
         """Checked settings of a plugin whose entry says where they are, without loading it."""
         return self._checked(name, _imported(self[name].settings), values)

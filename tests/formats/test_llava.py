@@ -126,6 +126,32 @@ def test_boxes_as_llavas_own_files_have_them_are_read(tmp_path):
     assert loose.task == "rec"
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("the values are [1, 2, 3, 4]", "bad_box"),
+        ("the values are [1.5, 2.5, 3.5, 4.5]", "box_outside"),
+        ("the values are [0.4, 0.3, 0.2, 0.1]", "box_inverted"),
+        ("the values are [3, 4]", "bad_point"),
+    ],
+)
+def test_numbers_that_can_be_no_box_cost_the_row_with_a_reason(tmp_path, text, reason):
+    path = write(tmp_path / "in.jsonl", said("<image>\nWhat?", text))
+    (row,) = LlavaFormat().read(path, IMAGES)
+    assert isinstance(row, Quarantined)
+    assert row.reason == reason
+    assert text[text.index("[") + 1] in row.detail
+
+
+def test_numbers_that_can_be_a_box_are_one_unless_the_settings_say_no(tmp_path):
+    text = "the values are [0.1, 0.2, 0.3, 0.4]"
+    path = write(tmp_path / "in.jsonl", said("<image>\nWhat?", text))
+    (row,) = LlavaFormat(LlavaSettings(frame="unit")).read(path, IMAGES)
+    assert row.turns[1] == Turn("assistant", "the values are <box>", (Box(0.1, 0.2, 0.3, 0.4),))
+    (row,) = LlavaFormat(LlavaSettings(python_lists=False)).read(path, IMAGES)
+    assert isinstance(row, Quarantined)
+
+
 @pytest.mark.parametrize("text", ["[0.281, 0.34, 0.4, 0.71]", "[1, 2]", "[0.1, 0.2, 0.3]"])
 def test_a_list_that_is_no_box_of_these_decimals_is_still_refused(tmp_path, text):
     path = write(tmp_path / "in.jsonl", said("<image>\nWhat?", text))

@@ -109,6 +109,28 @@ def test_a_server_that_answers_nothing_any_more_stops_the_run(root: Path) -> Non
         assert len(server.calls) < 200
 
 
+def plain(call: Call) -> bool:
+    """Whether it is the request that no server can mind."""
+    return call.body["messages"][0]["content"][1]["text"] == "Hi"
+
+
+def test_many_requests_refused_one_after_another_stop_no_server_that_is_well(root: Path) -> None:
+    refused = Answer(400, b'{"message": "too many tokens"}')
+    with ChatServer(lambda call: good(call) if plain(call) else refused) as server:
+        found = backend_at(server, stop_after=3, concurrency_max=1).generate(rows(10), root)
+    assert [one.finish for one in found] == ["error"] * 10
+
+
+def test_a_server_that_comes_to_refuse_everything_stops_the_run(root: Path) -> None:
+    refused = Answer(400, b'{"message": "no images here"}')
+    with ChatServer() as server:
+        backend = backend_at(server, stop_after=3, concurrency_max=1)
+        backend.generate(rows(1), root)
+        server.script = lambda call: refused
+        with pytest.raises(BackendError, match="refuses what it is asked"):
+            backend.generate(rows(10, first=1), root)
+
+
 @pytest.mark.parametrize("form", ["seconds", "date"])
 def test_everybody_waits_as_long_as_the_server_asks(form: str, root: Path) -> None:
     asked = (

@@ -11,7 +11,8 @@ import yaml
 from chat_server import Answer, Call, ChatServer, good
 from PIL import Image
 
-from genixer.errors import ConfigError
+from genixer.data import ImageRef, Request, Sampling
+from genixer.errors import BackendError, ConfigError
 from genixer.inference import load_backend
 from genixer.inference.api_key import ApiKey
 
@@ -131,3 +132,24 @@ def test_proxies_of_the_environment_are_not_used(
     with ChatServer() as server:
         load_backend("openai", "tiny", settings={"base_url": server.url})
         assert server.probes == 1
+
+
+@pytest.mark.parametrize("said", ['{"error": {"message": "%s"}}', "%s"])
+def test_a_key_that_a_message_is_cut_in_shows_no_part_of_itself(
+    said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_TEST_KEY", SECRET)
+    Image.new("RGB", (32, 24)).save(tmp_path / "0.png")
+    asked = Request.of(ImageRef("0.png", 32, 24, "aa"), "", "agnostic", 0, "Ask.", Sampling(4))
+    settings = {"api_key_env": "A_TEST_KEY", "attempts": 1, "patience_s": 0.0}
+    with ChatServer() as server:
+        backend = load_backend("openai", "tiny", settings={"base_url": server.url, **settings})
+        for before in range(270, 300):
+            text = said % ("x" * before + SECRET)
+            server.script = lambda call: Answer(500, text.encode())  # noqa: B023
+            (found,) = backend.generate([asked], tmp_path)
+            assert SECRET[:3] not in found.detail
+        server.models = Answer(500, ("x" * 290 + SECRET).encode())
+        with pytest.raises(BackendError) as caught:
+            load_backend("openai", "tiny", settings={"base_url": server.url, **settings})
+        assert SECRET[:3] not in str(caught.value)

@@ -1,6 +1,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from genixer.frames import box_to_frame
 from genixer.models.base import load_preset
 from genixer.models.box_text import own_signs, write_boxes
 from genixer.models.chat import Chat
-from genixer.models.vlm import LoadedVlm, load_vlm
+from genixer.models.vlm import LoadedVlm, _call_options, _tells_kinds, load_vlm
 from genixer.models.vlm_preset import PRESET_FILE, load_vlm_preset, vlm_presets
 from genixer.tasks.brackets import write_box
 
@@ -354,3 +355,29 @@ def test_a_broken_preset_beside_the_weights_is_a_config_error(qwen: Path, tmp_pa
 def test_a_gpu_that_is_not_there_is_a_config_error(qwen: Path) -> None:
     with pytest.raises(ConfigError, match="device: cuda, but torch sees no GPU"):
         load_vlm(str(qwen), "qwen2_5_vl", device="cuda")
+
+
+class _New:
+    """Where a processor has its options from transformers 5.20 on."""
+
+    return_mm_token_type_ids = True
+    images_kwargs: ClassVar = {"return_row_col_info": True}
+
+
+class _Old:
+    """And where it had them before."""
+
+    class valid_processor_kwargs:  # noqa: N801
+        _defaults: ClassVar = {
+            "images_kwargs": {"return_row_col_info": True},
+            "text_kwargs": {"return_mm_token_type_ids": True},
+        }
+
+
+@pytest.mark.parametrize(("processor", "told"), [(_New, True), (_Old, True), (object, False)])
+def test_options_of_a_processor_are_found_where_a_version_has_them(
+    processor: type, told: bool
+) -> None:
+    assert _tells_kinds(processor()) is told
+    expected = {"return_row_col_info": True} if told else {}
+    assert _call_options(processor(), "images_kwargs") == expected

@@ -22,8 +22,8 @@ RECIPES = {
     "train_genixer_s_stage1_lora": ("generator", "tiny_shikra", 43_550),
     "train_genixer_s_stage2_lora": ("generator", "tiny_shikra", 25_818),
     "shikra_stage0": ("student", "tiny_shikra", 44_498),
-    "shikra_stage1": ("student", "tiny_shikra", 28_822),
-    "shikra_stage2": ("student", "tiny_shikra", 15_327),
+    "shikra_stage1": ("student", "tiny_shikra", 30_682),
+    "shikra_stage2": ("student", "tiny_shikra", 15_328),
 }
 """Step that trains, a toy of its layout, steps that plan tells."""
 

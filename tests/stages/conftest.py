@@ -48,6 +48,10 @@ class MemoryWriter:
         folder.mkdir(parents=True)
         return folder
 
+    def hold(self, who: str, revision: str) -> None:
+        assert who
+        assert revision
+
     def workspace(self) -> Path:
         folder = self.files.parent / "work"
         folder.mkdir(exist_ok=True)

@@ -43,7 +43,7 @@ class Echo:
         self.prompts += [request.prompt for request in requests]
         assert all(request.sampling.temperature == 0.0 for request in requests)
         return [
-            Completion(r.id, "", (), (), "error")
+            Completion(r.id, "", (), (), "error", "too many dogs")
             if self.fail in r.prompt
             else Completion(
                 r.id, "yes" if "there" in r.prompt else "[0.50,0.50,0.75,0.75]", (), (), "stop"
@@ -103,6 +103,7 @@ def test_what_was_not_answered_is_kept_apart_and_counted(run_stage) -> None:
     stage = EvaluateStage(settings(VQA, POPE), Echo(fail="dogs"))
     step = run_stage(stage, images=FIXTURES / "images")
     assert [one.reason for one in step.quarantined] == ["backend_error"]
+    assert [one.detail for one in step.quarantined] == ["too many dogs"]
     assert scores(step).missing == {"vqav2": 1, "pope": 0}
     assert scores(step).scores[0].score.n == 2
 

@@ -38,6 +38,10 @@ class Desk:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
 
+    def hold(self, who: str, revision: str) -> None:
+        assert who
+        assert revision
+
     def workspace(self) -> Path:
         return self.work
 

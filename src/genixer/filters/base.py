@@ -28,7 +28,8 @@ class Filter(Protocol):
     Two class variables more are for those who need them, so that a plan can refuse a backend that
     cannot: `asks_backend`, capabilities (`inference.base.Capabilities`) of the backend that its
     setting `backend` names, as `("choose",)`; `asks_generator`, capabilities of whatever wrote the
-    rows, as `("logprobs",)` of a filter that reads the score `logprob_mean`.
+    rows, as `("logprobs",)` of a filter that reads the score `logprob_mean`. One that asks a
+    model has its `revision`, empty until it was asked: a step has one judge from end to end.
     """
 
     name: ClassVar[str]

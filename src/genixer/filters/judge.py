@@ -92,6 +92,11 @@ class JudgeFilter:
             )
         return self._backend
 
+    @property
+    def revision(self) -> str:
+        """The model's, once it was asked; empty before."""
+        return self._backend.revision if self._backend else ""
+
     def judge(self, samples: Sequence[Sample], images: Path) -> list[Verdict]:
         """One verdict a sample, in order; raises `BackendError` when the model itself fails."""
         requests = [self._requests(sample) for sample in samples]

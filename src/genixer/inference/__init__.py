@@ -7,10 +7,17 @@ from pathlib import Path
 from typing import Any, cast
 
 from genixer.errors import ConfigError
-from genixer.inference.base import Backend, Capabilities
+from genixer.inference.base import Backend, BackendSettings, Capabilities
 from genixer.registry import Entry, Registry
 
-__all__ = ["BACKENDS", "capabilities", "check_backend", "load_backend", "named_files"]
+__all__ = [
+    "BACKENDS",
+    "capabilities",
+    "check_backend",
+    "load_backend",
+    "named_files",
+    "settings_of_rows",
+]
 
 _HERE = "genixer.inference"
 
@@ -42,6 +49,7 @@ BACKENDS = Registry(
             "scripted",
             "scripted:ScriptedBackend",
             "stand-in without a model: plausible text in milliseconds, some of it malformed",
+            "scripted:ScriptedSettings",
         ),
         "transformers": _entry(
             "transformers",
@@ -57,6 +65,7 @@ BACKENDS = Registry(
             "vllm",
             "vllm:VllmBackend",
             "any image-text model that vLLM runs, in its engine in this process",
+            "vllm_settings:VllmSettings",
         ),
     },
 )
@@ -93,6 +102,23 @@ def check_backend(name: str, settings: Mapping[str, Any], *wanted: str) -> None:
     lacking = BACKENDS.light_settings(name, settings).lacking
     if missing := [one for one in wanted if one in lacking]:
         raise ConfigError(f"backend {name} with these settings cannot do: {', '.join(missing)}")
+
+
+def settings_of_rows(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`settings` of backend `name` without those marked `NOT_OF_ROWS`: what a fingerprint holds.
+
+    Nothing is left out of those of an unknown backend, or of one of ours whose settings cannot be
+    had without its libraries: these have no marks.
+
+    >>> settings_of_rows("openai", {"base_url": "http://10.0.0.7:8000/v1", "hint": "json"})
+    {'hint': 'json'}
+    """
+    marked = frozenset[str]()
+    if name in BACKENDS and (BACKENDS[name].settings or name not in _CAN):
+        kind = BACKENDS.settings_class(name)
+        if isinstance(kind, type) and issubclass(kind, BackendSettings):
+            marked = kind.not_of_rows()
+    return {key: value for key, value in settings.items() if key not in marked}
 
 
 def load_backend(

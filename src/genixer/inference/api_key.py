@@ -52,6 +52,12 @@ class ApiKey:
             return text
         return text.replace(self._value, f"[{self.variable}]")
 
+    def redact_bytes(self, content: bytes) -> bytes:
+        """`content` with the variable's name in place of the key."""
+        if len(self._value) < _SHORTEST_SECRET:
+            return content
+        return content.replace(self._value.encode(), f"[{self.variable}]".encode())
+
     def guard_logs(self) -> None:
         """Redact what the libraries that carry the key may log."""
         for name in _LOGGERS:

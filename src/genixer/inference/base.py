@@ -8,11 +8,16 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import msgspec
 from pydantic import BaseModel, ConfigDict
+from pydantic.config import JsonDict
 
 from genixer.data import Completion, Request
 from genixer.tasks.base import Canvas
 
-__all__ = ["Backend", "BackendSettings", "Capabilities", "Choice", "Streams"]
+__all__ = ["NOT_OF_ROWS", "Backend", "BackendSettings", "Capabilities", "Choice", "Streams"]
+
+NOT_OF_ROWS: JsonDict = {"of_rows": False}
+"""Marks a field (`json_schema_extra`) that changes no row, only how one is come by: where a server
+is, how hard it is pressed. No fingerprint holds it: a run goes on when it changes."""
 
 
 class Capabilities(msgspec.Struct, frozen=True):
@@ -71,6 +76,22 @@ class BackendSettings(BaseModel):
     """Settings of one backend, its own keys beside the model's name; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @property
+    def lacking(self) -> frozenset[str]:
+        """Capabilities of the backend that it does not have with these settings."""
+        return frozenset()
+
+    @classmethod
+    def not_of_rows(cls) -> frozenset[str]:
+        """Fields that are marked `NOT_OF_ROWS`."""
+        marked = NOT_OF_ROWS.items()
+        return frozenset(
+            name
+            for name, field in cls.model_fields.items()
+            if isinstance(field.json_schema_extra, dict)
+            and field.json_schema_extra.items() >= marked
+        )
 
 
 class Backend(Protocol):

@@ -15,6 +15,7 @@ from genixer.data import Sampling
 
 __all__ = [
     "DIALECTS",
+    "MOST_LISTED",
     "BadReplyError",
     "Dialect",
     "DialectName",

@@ -31,7 +31,7 @@ _EXAMPLE = Box(0.25, 0.5, 0.75, 1.0)
 def hint_for(request: Request, hint: Hint, preset: VlmPreset) -> str:
     """The hint for a request, with the box convention where its task may need one.
 
-    None where the request has a schema: then its own words say it all.
+    Empty where the request has a schema: then its own words say it all.
 
     >>> preset = VlmPreset(name="any", frame="per_1000", decimals=0)
     >>> from genixer.data import ImageRef, Sampling

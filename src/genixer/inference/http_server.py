@@ -54,6 +54,13 @@ class Patience(NamedTuple):
     stop_after: int
 
 
+class _Models(NamedTuple):
+    """What the server said when its list of models was asked for."""
+
+    status: int
+    content: bytes
+
+
 class _Fault(Exception):  # noqa: N818  (turned into one of the errors above, or a further try)
     """Why a try gave no answer, and what follows from it."""
 
@@ -93,7 +100,7 @@ class HttpServer:
         self._trial = trial
         self._probing, self._trying = asyncio.Lock(), asyncio.Lock()
         self._up_at = self._not_before = -float("inf")
-        self._models: httpx.Response
+        self._models: _Models
         self._sound = False
         """Whether the server has ever answered a request like ours."""
         self._lost = 0
@@ -106,12 +113,12 @@ class HttpServer:
 
     async def models(self) -> bytes:
         """Body of the list of models, empty where the server has none; waits until it is up."""
-        response = await self._until_up()
-        if response.status_code in (404, 405):
+        status, content = await self._until_up()
+        if status in (404, 405):
             return b""
-        if response.status_code != 200:
-            raise BackendError(self._told(_fault(response.status_code, {}, response.content)))
-        return bytes(response.content)
+        if status != 200:
+            raise BackendError(self._told(_fault(status, {}, content)))
+        return content
 
     async def ask(self, name: str, body: bytes, read: Callable[[bytes], T]) -> T:
         """What `read` makes of the answer to `body`; `name` seeds the waits between tries.
@@ -133,10 +140,10 @@ class HttpServer:
             if attempt < self._patience.attempts:
                 await self._wait(name, attempt, fault)
         self._lost += 1
-        if self._lost >= self._patience.stop_after:
+        if self._lost >= self._patience.stop_after and not await self._well_though(fault):
             raise BackendError(
-                f"{self._lost} requests in a row got no answer, the last one: {self._told(fault)}; "
-                "run the same command again when the server does better"
+                f"{self._lost} requests in a row (setting stop_after) got no answer, the last one: "
+                f"{self._told(fault)}; run the same command again when the server does better"
             )
         raise RefusedError(self._key.redact(fault.detail))
 
@@ -169,7 +176,8 @@ class HttpServer:
                 asyncio.timeout(self._patience.answer_s),
                 client.stream("POST", _CHAT, content=body, headers=headers) as response,
             ):
-                content = await _read(response)
+                # Before anything is cut out of it, which might cut the key in two.
+                content = self._key.redact_bytes(await _read(response))
         except (TimeoutError, httpx.TimeoutException) as error:
             kind = "connection" if isinstance(error, httpx.ConnectTimeout) else "answer"
             then: Literal["again", "down"] = "down" if kind == "connection" else "again"
@@ -217,7 +225,7 @@ class HttpServer:
         longest_s = patience.base_s if fault.healthy else patience.longest_s
         await asyncio.sleep(jitter_s(name, attempt, patience.base_s, longest_s))
 
-    async def _until_up(self) -> httpx.Response:
+    async def _until_up(self) -> _Models:
         """What the server says of its models, asked until it answers.
 
         Requests that wait for the same share one look. Raises `BackendError` when it stays away.
@@ -234,8 +242,10 @@ class HttpServer:
                         _MODELS, headers=self._key.headers, timeout=self._patience.connect_s
                     )
                     if response.status_code not in _DOWN:
-                        self._up_at, self._models = time.monotonic(), response
-                        return response
+                        content = self._key.redact_bytes(response.content)
+                        self._models = _Models(response.status_code, content)
+                        self._up_at = time.monotonic()
+                        return self._models
                     detail = f"status {response.status_code}"
                 except httpx.HTTPError as error:
                     detail = f"{type(error).__name__}: {error}"
@@ -247,6 +257,16 @@ class HttpServer:
                     )
                 await asyncio.sleep(jitter_s("probe", attempt, 0.2, _LONGEST_PROBE_S))
         raise AssertionError("count() does not end")
+
+    async def _well_though(self, fault: _Fault) -> bool:
+        """Whether the server still answers a plain request, though it refuses ours one by one."""
+        if fault.then != "refuse":
+            return False
+        self._sound = False
+        await self._look_at_refusal(fault)
+        if self._sound:
+            self._lost = 0
+        return self._sound
 
     async def _look_at_refusal(self, fault: _Fault) -> None:
         """Raise `BackendError` if it is the settings that are refused, not this one request."""

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from genixer.inference.base import BackendSettings
+from genixer.inference.base import NOT_OF_ROWS, BackendSettings
 from genixer.inference.chat_api import DIALECTS, Dialect, DialectName
 from genixer.inference.hints import Hint
 
@@ -24,9 +24,11 @@ class OpenAiSettings(BackendSettings):
     True
     """
 
-    base_url: str = "http://127.0.0.1:8000/v1"
+    base_url: str = Field("http://127.0.0.1:8000/v1", json_schema_extra=NOT_OF_ROWS)
     """Where the API is; nothing else is ever connected to."""
-    api_key_env: str = Field("OPENAI_API_KEY", pattern=r"^[A-Za-z0-9_]*$")
+    api_key_env: str = Field(
+        "OPENAI_API_KEY", pattern=r"^[A-Za-z0-9_]*$", json_schema_extra=NOT_OF_ROWS
+    )
     """Environment variable that holds the key; empty for a server without one."""
     dialect: DialectName = "vllm"
     """What kind of server it is: what it can do beyond the common part of the API."""
@@ -40,28 +42,28 @@ class OpenAiSettings(BackendSettings):
     """Make the server keep to the form of the hint `json`, and ask again where it has not."""
     most_px: int | None = Field(None, ge=4096)
     """Most pixels an image is sent with, larger ones are made smaller; all of them by default."""
-    concurrency_min: int = Field(1, ge=1)
+    concurrency_min: int = Field(1, ge=1, json_schema_extra=NOT_OF_ROWS)
     """Requests that may always be open."""
-    concurrency_max: int = Field(64, ge=1, le=4096)
+    concurrency_max: int = Field(64, ge=1, le=4096, json_schema_extra=NOT_OF_ROWS)
     """Most requests open at a time; how many are follows how the server does."""
-    slow_after: float = Field(8.0, gt=1.0)
+    slow_after: float = Field(8.0, gt=1.0, json_schema_extra=NOT_OF_ROWS)
     """Answers this many times as slow as the quickest were count as strain, like a 429."""
-    attempts: int = Field(8, ge=1, le=100)
+    attempts: int = Field(8, ge=1, le=100, json_schema_extra=NOT_OF_ROWS)
     """Tries a request gets in all."""
-    connect_timeout_s: float = Field(10.0, gt=0.0)
+    connect_timeout_s: float = Field(10.0, gt=0.0, json_schema_extra=NOT_OF_ROWS)
     """Seconds until a connection has to stand."""
-    timeout_s: float = Field(600.0, gt=0.0)
+    timeout_s: float = Field(600.0, gt=0.0, json_schema_extra=NOT_OF_ROWS)
     """Seconds until the whole answer to one try has to be there."""
-    first_wait_s: float = Field(0.5, gt=0.0)
+    first_wait_s: float = Field(0.5, gt=0.0, json_schema_extra=NOT_OF_ROWS)
     """Longest wait before the second try; doubled for each further one."""
-    longest_wait_s: float = Field(60.0, gt=0.0)
+    longest_wait_s: float = Field(60.0, gt=0.0, json_schema_extra=NOT_OF_ROWS)
     """Longest wait of all. A server that asks for a longer one (`Retry-After`) ends the run, which
     can be resumed."""
-    patience_s: float = Field(300.0, ge=0.0)
+    patience_s: float = Field(300.0, ge=0.0, json_schema_extra=NOT_OF_ROWS)
     """Seconds a server may be away, or loading, before the run ends, which can be resumed."""
-    stop_after: int = Field(32, ge=1)
+    stop_after: int = Field(32, ge=1, json_schema_extra=NOT_OF_ROWS)
     """Requests given up one after another, none answered in between, that end the run."""
-    trust_env: bool = False
+    trust_env: bool = Field(False, json_schema_extra=NOT_OF_ROWS)
     """Take proxies and certificates from the environment (`HTTPS_PROXY`, `SSL_CERT_FILE` ..)."""
     extra: dict[str, Any] = Field(default_factory=dict)
     """More fields of every request, as the server names them (`chat_template_kwargs` ..)."""

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from genixer.data import Box, Completion, Point, Request, Turn, content_id, random_for
 from genixer.errors import BackendError, CannotEncodeError
-from genixer.inference.base import BackendSettings, Choice
+from genixer.inference.base import NOT_OF_ROWS, BackendSettings, Choice
 from genixer.store.images import ImageError, open_image
 from genixer.tasks import load_task
 from genixer.tasks.base import Canvas, ParseError, Task
@@ -43,9 +43,9 @@ class ScriptedSettings(BackendSettings):
 
     malformed: float = Field(default=0.1, ge=0.0, le=1.0)
     """Share of completions that their task cannot decode: cut off, no answer, a box outside."""
-    delay_s: float = Field(default=0.0, ge=0.0)
+    delay_s: float = Field(default=0.0, ge=0.0, json_schema_extra=NOT_OF_ROWS)
     """Seconds every call takes, to leave time for something to happen in between."""
-    fail_every: int = Field(default=0, ge=0)
+    fail_every: int = Field(default=0, ge=0, json_schema_extra=NOT_OF_ROWS)
     """Every n-th call of this object raises `BackendError`; 0 is never."""
 
 

@@ -17,16 +17,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from genixer.data import Completion, Request
 from genixer.errors import BackendError, ConfigError
-from genixer.inference.base import BackendSettings, Choice
+from genixer.inference.base import Choice
 from genixer.inference.hints import Hint
 from genixer.inference.json_form import fits_form, response_format
 from genixer.inference.option_tree import Start, follow_ups, weigh_options
+from genixer.inference.vllm_settings import VllmSettings
 from genixer.inference.vlm_prompt import vlm_prompt
 from genixer.models.vlm_words import load_words
 from genixer.store.images import ImageError, open_image
@@ -57,35 +56,6 @@ _QUIET = {
 }
 """Environment of the engine: it reports nothing, fetches nothing, claims no core for itself, and is
 gone when this process is."""
-
-
-class VllmSettings(BackendSettings):
-    """How the engine is started, and what the model is told beside the instruction."""
-
-    preset: str = ""
-    """How the model's text writes boxes: a shipped preset (`qwen2_vl`, `paligemma` ..) or a YAML
-    file; empty for a folder that was trained here and says so itself."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Number format of the weights; `auto` is the engine's choice for that of the folder."""
-    gpus: int = Field(1, ge=1)
-    """GPUs that share the model."""
-    memory: float = Field(0.9, gt=0.0, le=1.0)
-    """Share of a GPU's memory that the engine takes."""
-    cache_gb: float | None = Field(None, gt=0.0)
-    """Memory for keys and values, in GB; what `memory` leaves by default. On a CPU set it."""
-    most_tokens: int | None = Field(None, ge=1)
-    """Longest prompt and answer together; the model's own by default."""
-    most_px: int | None = Field(None, ge=1)
-    """Most pixels an image may keep, for models that take any size; the processor's by default."""
-    eager: bool = False
-    """Starts sooner and runs slower: nothing is compiled."""
-    hint: Hint = "none"
-    """What a model without training here is told of the form of its answer: `pairs` for
-    `Question: .. Answer: ..`, `json` for an object that the reader `json` takes."""
-    guided_json: bool = False
-    """Holds every answer to JSON that the reader `json` takes. It is checked again; an answer that
-    ended but does not fit is an error. Such answers have no log-probabilities: what the engine
-    gives for them is no longer raw."""
 
 
 class _Ask(NamedTuple):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -116,7 +116,7 @@ class LoadedVlm:
 
         Raises `ValueError` for one it does not take, such as a strip 200 times as long as wide.
         """
-        options = getattr(self.processor, "images_kwargs", {})
+        options = _call_options(self.processor, "images_kwargs")
         processor = self.processor.image_processor
         features = processor(images=[[self.framed(image)]], return_tensors="pt", **options)
         shown = self.processor.replace_image_token(features, image_idx=0)
@@ -172,7 +172,7 @@ class LoadedVlm:
         if self.preset.reads_prefix_both_ways:
             kinds = own or [[False] * len(row) for row in rows]
             tensors["token_type_ids"] = padded(([int(k) for k in kind] for kind in kinds), 0)
-        if self.processor.return_mm_token_type_ids:
+        if _tells_kinds(self.processor):
             kinds_of = ([int(one == self.chat.image_id) for one in row] for row in rows)
             tensors["mm_token_type_ids"] = padded(kinds_of, 0)
         shown = self.pictures(seen)
@@ -255,6 +255,21 @@ def _end_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
     many = stated if isinstance(stated, list) else [stated]
     found = dict.fromkeys(one for one in (*many, tokenizer.eos_token_id) if one is not None)
     return tuple(found)
+
+
+def _call_options(processor: Any, kind: str) -> Mapping[str, Any]:
+    """What the processor adds to a call by itself; `kind` is `images_kwargs` or `text_kwargs`."""
+    if hasattr(processor, kind):
+        return dict(getattr(processor, kind))
+    # transformers 5.19, the newest that vLLM 0.32 takes, has them with the type of the options.
+    kept = getattr(getattr(processor, "valid_processor_kwargs", None), "_defaults", {})
+    return dict(kept.get(kind, {}))
+
+
+def _tells_kinds(processor: Any) -> bool:
+    """Whether the model is told of each token whether it is an image's."""
+    name = "return_mm_token_type_ids"
+    return bool(getattr(processor, name, _call_options(processor, "text_kwargs").get(name)))
 
 
 def _stacked(parts: Sequence[Tensor]) -> Tensor:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from genixer.config import RunConfig, settings_errors
 from genixer.data import SCHEMA, content_id
 from genixer.errors import ConfigError, UnknownNameError, near
+from genixer.inference import settings_of_rows
 from genixer.pipeline.backend_checks import check_backends
 from genixer.pipeline.external import ExternalDigests
 from genixer.pipeline.graph import Node, expand, in_order, references
@@ -147,7 +148,7 @@ def _draft(node: Node, config: RunConfig, run: Path, limit: int | None) -> Plann
     identity = {
         "stage": node.stage,
         "version": kind.version,
-        "with": checked,
+        "with": _of_rows(checked),
         "from": {role: list(many) for role, many in node.sources.items()},
         "images": config.images,
         "seed": config.seed,
@@ -170,6 +171,19 @@ def _draft(node: Node, config: RunConfig, run: Path, limit: int | None) -> Plann
         run,
         identity,
     )
+
+
+def _of_rows(settings: Any) -> Any:
+    """`settings` without the `backend_settings`, however deep, that can change no row."""
+    if isinstance(settings, list):
+        return [_of_rows(one) for one in settings]
+    if not isinstance(settings, dict):
+        return settings
+    kept = {key: _of_rows(value) for key, value in settings.items()}
+    backend, own = settings.get("backend"), settings.get("backend_settings")
+    if isinstance(backend, str) and isinstance(own, dict):
+        kept["backend_settings"] = settings_of_rows(backend, own)
+    return kept
 
 
 def _check_references(

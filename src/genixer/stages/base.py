@@ -186,6 +186,14 @@ class RowWriter(FileWriter, Protocol):
         """An unreadable or failed item; `raw` is kept as it came."""
         ...
 
+    def hold(self, who: str, revision: str) -> None:
+        """See that all units of an unfinished step ask one and the same model.
+
+        Raises `SettingsChangedError` where a unit before this one, whoever did it, asked another
+        `revision` as `who` (a backend, a filter): no fingerprint knows what a server serves.
+        """
+        ...
+
 
 class ExpectedRows(msgspec.Struct, frozen=True):
     """Rows of one task that a source should give; None where nothing says how many."""

@@ -196,10 +196,12 @@ class EvaluateStage(Stage):
         if not asked:
             return
         requests = [one.request for one in asked]
-        completions = self._loaded(step).generate(requests, step.images)
+        backend = self._loaded(step)
+        out.hold(self.settings.backend, backend.revision)
+        completions = backend.generate(requests, step.images)
         for one, completion in zip(asked, completions, strict=True):
             if completion.finish == "error":
-                detail = completion.text
+                detail = completion.detail
                 out.quarantine(one.item.id, "backend_error", detail, encode_row(one.item))
             else:
                 out.keep(_marked(one, completion.text))
@@ -244,7 +246,7 @@ class EvaluateStage(Stage):
                 settings.backend,
                 str(step.resolve_all(settings.model)),
                 threads=step.threads,
-                settings=settings.backend_settings,
+                settings=step.resolve_all(settings.backend_settings),
             )
         return self._backend
 

@@ -114,6 +114,8 @@ class FilterStage(Stage):
             if not alive:
                 break
             verdicts = one.judge([block[i] for i in alive], step.images)
+            if revision := getattr(one, "revision", ""):
+                out.hold(one.name, revision)
             for i, verdict in zip(alive, verdicts, strict=True):
                 reasons[i] = "" if verdict.keep else verdict.reason
                 if verdict.score is not None and math.isfinite(verdict.score):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from genixer.data import Generation, Request, encode_row
 from genixer.errors import ConfigError
-from genixer.inference import load_backend, named_files
+from genixer.inference import load_backend, named_files, settings_of_rows
 from genixer.models.base import shipped_models, weights_folder
 from genixer.sources.unlabelled import find_pools, image_paths
 from genixer.stages.answers import Answer, Answers, keyed
@@ -94,7 +94,7 @@ class GenerateStage(Stage):
 
         blocks = keyed(requests(start) for start in range(first, first + count, block))
         with Answers(out.workspace(), out.deaths) as answers:
-            answers.ask(blocks, lambda: self._load(step), step.images)
+            answers.ask(blocks, lambda: self._same(step, out), step.images)
             for asked in blocks:
                 for key, request in asked.items():
                     self._write(request, answers.known[key], out)
@@ -107,8 +107,10 @@ class GenerateStage(Stage):
 
     def generator(self) -> Generator:
         """Its model on its backend."""
-        own = json.dumps(self.settings.backend_settings, sort_keys=True, default=str)
-        return Generator(self.settings.backend, self.settings.model, own)
+        settings = self.settings
+        own = settings_of_rows(settings.backend, settings.backend_settings)
+        text = json.dumps(own, sort_keys=True, default=str)
+        return Generator(settings.backend, settings.model, text)
 
     def estimate(self, inputs: Mapping[str, list[Estimate]]) -> Estimate:
         """About 100 completions of 20 tokens a second and core (tiny preset)."""
@@ -138,6 +140,12 @@ class GenerateStage(Stage):
                 self.settings.licence,
             )
         )
+
+    def _same(self, step: Step, out: RowWriter) -> Backend:
+        """The backend; raises `SettingsChangedError` if it is another model than before."""
+        backend = self._load(step)
+        out.hold(self.settings.backend, backend.revision)
+        return backend
 
     def _load(self, step: Step) -> Backend:
         """The backend, once a process."""

@@ -16,9 +16,17 @@ import msgspec
 import xxhash
 
 from genixer.data import SCHEMA, Quarantined, Rejected, encode_row
-from genixer.errors import StoreError
-from genixer.store.disk import digest_file, full_disk, make_folder, move, sync_files, sync_folder
-from genixer.store.fence import Fence, commit_fenced, stage_of
+from genixer.errors import SettingsChangedError, StoreError
+from genixer.store.disk import (
+    digest_file,
+    full_disk,
+    make_folder,
+    move,
+    sync_files,
+    sync_folder,
+    write_atomic,
+)
+from genixer.store.fence import Fence, commit_fenced, create_once, stage_of
 from genixer.store.layout import StepFolder
 from genixer.store.manifest import Counts, FileEntry, Receipt, RowsEntry, read_receipt, write_stored
 from genixer.store.workspaces import take_workspace
@@ -223,6 +231,27 @@ class UnitWriter:
         with full_disk(folder, 0):
             make_folder(folder)
         return folder
+
+    def hold(self, who: str, revision: str) -> None:
+        """Note the `revision` that is asked as `who`, for all units on the same basis.
+
+        Raises `SettingsChangedError` where it is not the one that stands there.
+        """
+        note = self._folder.work / f"revision-{who}-{self._basis}"
+        if not note.exists():
+            with full_disk(note, len(revision)):
+                make_folder(note.parent)
+            if self._fence:
+                create_once(note, revision.encode())  # somebody else's may be first
+            else:
+                write_atomic(note, revision.encode())
+        before = note.read_text()
+        if before != revision:
+            raise SettingsChangedError(
+                f"{self._label}: the model asked as {who} is another one than gave the rows so "
+                f"far: revision {revision} instead of {before}; serve the old one again (same "
+                "name, folder and context length), or add --new-run DIR"
+            )
 
     def commit(
         self, first: int = 0, items: int = 0, total: int = 0, one_to_one: bool = False
