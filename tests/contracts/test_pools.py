@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from genixer.config import RayConfig, load_config
+from genixer.pipeline.budget import Budget
 from genixer.pipeline.executor import Outcome, Pool
 from genixer.pipeline.leases import LeasePool
 from genixer.pipeline.local import InlinePool, ProcessPool
@@ -36,7 +38,8 @@ def open_pool(tmp_path: Path) -> Iterator[Callable[[str], Pool]]:
 
                 opened.append(RayPool(RayConfig(cpus=0.5), 2, 1))
             elif kind == "leases":
-                opened.append(LeasePool(lambda claim: ProcessPool(2, 1, claim), book, 0.05))
+                inner = partial(ProcessPool, 2, 1)
+                opened.append(LeasePool(inner, book, 0.05, Budget()))
             else:
                 opened.append(InlinePool() if kind == "inline" else ProcessPool(2, 1))
             return opened[-1]
