@@ -104,7 +104,9 @@ def test_a_request_that_is_refused_alone_is_that_rows_error(root: Path) -> None:
 def test_a_server_that_answers_nothing_any_more_stops_the_run(root: Path) -> None:
     with ChatServer(BAD["500"]) as server:
         backend = backend_at(server, stop_after=5, attempts=2)
-        with pytest.raises(BackendError, match="5 requests in a row got no answer"):
+        with pytest.raises(
+            BackendError, match=r"5 requests in a row \(setting stop_after\) got no answer"
+        ):
             backend.generate(rows(500), root)
         assert len(server.calls) < 200
 
@@ -238,6 +240,16 @@ def test_rows_in_flight_are_bounded_also_when_nobody_takes_them(root: Path) -> N
         stream.close()
 
 
+def settled(server: ChatServer) -> int:
+    """Calls, once no more have come for a while."""
+    seen, since = len(server.calls), time.monotonic()
+    while time.monotonic() - since < 0.5:
+        time.sleep(0.02)
+        if len(server.calls) != seen:
+            seen, since = len(server.calls), time.monotonic()
+    return seen
+
+
 def test_closing_a_stream_leaves_nothing_running(root: Path) -> None:
     before = threading.active_count()
     with ChatServer(BAD["slowly"]) as server:
@@ -246,9 +258,9 @@ def test_closing_a_stream_leaves_nothing_running(root: Path) -> None:
         server.script = good
         next(stream)
         stream.close()
-        asked = len(server.calls)
-        time.sleep(0.3)
-        assert len(server.calls) == asked
+        asked = settled(server)
+        # Those that were open or taken when it was closed, which a busy server may read late.
+        assert asked <= 2 * 8 + 1
         assert len(backend.generate(rows(3, 100), root)) == 3
         backend.close()
     deadline = time.monotonic() + 5
