@@ -146,7 +146,8 @@ def test_a_key_that_a_message_is_cut_in_shows_no_part_of_itself(
         backend = load_backend("openai", "tiny", settings={"base_url": server.url, **settings})
         for before in range(270, 300):
             text = said % ("x" * before + SECRET)
-            server.script = lambda call: Answer(500, text.encode())  # noqa: B023
+            answer = Answer(500, text.encode())
+            server.script = lambda call, answer=answer: answer
             (found,) = backend.generate([asked], tmp_path)
             assert SECRET[:3] not in found.detail
         server.models = Answer(500, ("x" * 290 + SECRET).encode())

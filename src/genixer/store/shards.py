@@ -245,7 +245,7 @@ class UnitWriter:
                 create_once(note, revision.encode())  # somebody else's may be first
             else:
                 write_atomic(note, revision.encode())
-        before = note.read_text()
+        before = note.read_text(encoding="utf-8")
         if before != revision:
             raise SettingsChangedError(
                 f"{self._label}: the model asked as {who} is another one than gave the rows so "
