@@ -65,8 +65,10 @@ def test_shells_killed_anywhere_end_as_one_process(
         for shell in rng.sample(shells, 2):
             bench.wait_for(shell, folder, bench.receipts(folder) + rng.randrange(4))
             time.sleep(rng.random() * 0.1)
-            bench.signal_group(shell, signal.SIGKILL)
-            shell.communicate()
+            if shell.poll() is None:
+                bench.signal_group(shell, signal.SIGKILL)
+            _, errors = shell.communicate(timeout=100)
+            assert shell.returncode in {-signal.SIGKILL, 0}, errors
     with bench.start(*words(config, folder)) as last:
         _, errors = last.communicate(timeout=100)
     assert last.returncode == 0, errors
