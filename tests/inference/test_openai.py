@@ -266,7 +266,7 @@ def test_what_a_dialect_cannot_is_known_to_the_plan_without_its_libraries() -> N
         "try:\n    GenerateSettings(images='x', backend='openai', top_k=5,"
         " backend_settings={'dialect': 'openai'})\n"
         "except ValidationError as error:\n    print(error)\n"
-        "print([one for one in ('torch', 'httpx', 'transformers') if one in sys.modules])"
+        "print([one for one in ('torch', 'aiohttp', 'transformers') if one in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "cannot do: top_k" in done.stdout

@@ -93,7 +93,7 @@ def test_logs_of_the_libraries_do_not_hold_the_key(
     monkeypatch.setenv("A_TEST_KEY", SECRET)
     ApiKey("A_TEST_KEY").guard_logs()
     with caplog.at_level(logging.DEBUG):
-        logging.getLogger("httpcore.http11").debug("headers: %s", f"Bearer {SECRET}")
+        logging.getLogger("aiohttp.client").debug("headers: %s", f"Bearer {SECRET}")
     assert caplog.messages == ["headers: Bearer [A_TEST_KEY]"]
 
 

@@ -13,7 +13,7 @@ __all__ = ["ApiKey"]
 _SHORTEST_SECRET = 8
 """Characters below which a key is no secret (`EMPTY`, `none`), and would be found in any text."""
 _SENDABLE = re.compile(r"[!-~]*")
-_LOGGERS = ("httpx", "httpcore", "httpcore.connection", "httpcore.http11", "httpcore.proxy")
+_LOGGERS = ("aiohttp.client", "aiohttp.internal", "asyncio")
 
 
 class ApiKey:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from itertools import count
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ from genixer.inference.concurrency import AdaptiveLimit
 from genixer.inference.http_retry import asked_pause_s, jitter_s
 
 if TYPE_CHECKING:
-    import httpx
+    import aiohttp
 
     from genixer.inference.api_key import ApiKey
 
@@ -82,21 +83,23 @@ class HttpServer:
 
     def __init__(
         self,
-        connect: Callable[[], httpx.AsyncClient],
+        base_url: str,
+        session: aiohttp.ClientSession,
         key: ApiKey,
         limit: AdaptiveLimit,
         patience: Patience,
         trial: bytes,
     ) -> None:
-        """Ask through clients of `connect`, whose base URL is the server's.
+        """Ask what is below `base_url`, which ends in a slash; `session` is this server's to end.
 
         `trial` is a request that no server can mind: if it is refused, so will be all.
         """
-        # One client a request that is open: the pool of one looks at all its connections each time.
-        self._connect, self._clients = connect, [connect()]
-        self._idle: list[httpx.AsyncClient] = []
-        self._client = self._clients[0]
+        from yarl import URL
+
+        self._session, self._base_url = session, base_url
+        self._chat_url, self._models_url = URL(base_url + _CHAT), URL(base_url + _MODELS)
         self._key, self._limit, self._patience = key, limit, patience
+        self._headers = {"Content-Type": "application/json", **key.headers}
         self._trial = trial
         self._probing, self._trying = asyncio.Lock(), asyncio.Lock()
         self._up_at = self._not_before = -float("inf")
@@ -108,8 +111,7 @@ class HttpServer:
 
     async def close(self) -> None:
         """End all connections."""
-        for client in self._clients:
-            await client.aclose()
+        await self._session.close()
 
     async def models(self) -> bytes:
         """Body of the list of models, empty where the server has none; waits until it is up."""
@@ -167,40 +169,32 @@ class HttpServer:
 
     async def _post(self, body: bytes) -> bytes:
         """Body of the answer; raises `_Fault` for anything but a whole one with status 200."""
-        import httpx
+        import aiohttp
 
-        headers = {"Content-Type": "application/json", **self._key.headers}
-        client = self._idle.pop() if self._idle else self._new_client()
         try:
             async with (
                 asyncio.timeout(self._patience.answer_s),
-                client.stream("POST", _CHAT, content=body, headers=headers) as response,
+                self._session.post(
+                    self._chat_url, data=BytesIO(body), headers=self._headers, allow_redirects=False
+                ) as response,
             ):
                 # Before anything is cut out of it, which might cut the key in two.
                 content = self._key.redact_bytes(await _read(response))
-        except (TimeoutError, httpx.TimeoutException) as error:
-            kind = "connection" if isinstance(error, httpx.ConnectTimeout) else "answer"
-            then: Literal["again", "down"] = "down" if kind == "connection" else "again"
-            raise _Fault(
-                f"no {kind} in time ({type(error).__name__})", then, strain=True
-            ) from error
-        except httpx.TransportError as error:
+        except aiohttp.ConnectionTimeoutError as error:
+            raise _Fault(f"no connection in time ({error})", "down", strain=True) from error
+        except TimeoutError as error:
+            raise _Fault(f"no answer in time ({type(error).__name__})", strain=True) from error
+        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
             detail = f"the connection failed: {type(error).__name__}: {error}"
             raise _Fault(detail, "down") from error
-        except httpx.HTTPError as error:
+        except aiohttp.ClientError as error:
             raise _Fault(f"the answer is broken: {type(error).__name__}: {error}") from error
-        finally:
-            self._idle.append(client)
-        if response.status_code != 200:
-            raise _fault(response.status_code, response.headers, content)
+        if response.status != 200:
+            raise _fault(response.status, response.headers, content)
         kind = response.headers.get("content-type", "")
         if kind.partition(";")[0].strip().lower() != "application/json":
             raise _Fault(f"the answer is {kind or 'of no type'}, not JSON: {_shown(content)}")
         return content
-
-    def _new_client(self) -> httpx.AsyncClient:
-        self._clients.append(self._connect())
-        return self._clients[-1]
 
     async def _open_gate(self, name: str, attempt: int) -> None:
         """Wait while the server is looked for, and as long as it has asked everybody to."""
@@ -230,7 +224,7 @@ class HttpServer:
 
         Requests that wait for the same share one look. Raises `BackendError` when it stays away.
         """
-        import httpx
+        import aiohttp
 
         since = time.monotonic()
         async with self._probing:
@@ -238,25 +232,38 @@ class HttpServer:
                 return self._models
             for attempt in count(1):
                 try:
-                    response = await self._client.get(
-                        _MODELS, headers=self._key.headers, timeout=self._patience.connect_s
-                    )
-                    if response.status_code not in _DOWN:
-                        content = self._key.redact_bytes(response.content)
-                        self._models = _Models(response.status_code, content)
+                    self._models = await self._look()
+                    if self._models.status not in _DOWN:
                         self._up_at = time.monotonic()
                         return self._models
-                    detail = f"status {response.status_code}"
-                except httpx.HTTPError as error:
+                    detail = f"status {self._models.status}"
+                except aiohttp.ClientConnectorCertificateError as error:
+                    raise BackendError(
+                        f"{self._base_url} is not what its certificate says: {error}; a private "
+                        "authority's certificates are named in the variable SSL_CERT_FILE"
+                    ) from None
+                except _Fault as fault:
+                    detail = fault.detail
+                except (aiohttp.ClientError, TimeoutError) as error:
                     detail = f"{type(error).__name__}: {error}"
                 if time.monotonic() - since > self._patience.gone_s:
                     raise BackendError(
-                        f"no server at {self._client.base_url} for {self._patience.gone_s:g} s "
+                        f"no server at {self._base_url} for {self._patience.gone_s:g} s "
                         f"(setting patience_s): {self._key.redact(detail)}; start it and run the "
                         "same command again: what was answered is kept"
                     )
                 await asyncio.sleep(jitter_s("probe", attempt, 0.2, _LONGEST_PROBE_S))
         raise AssertionError("count() does not end")
+
+    async def _look(self) -> _Models:
+        """What the server says when its list of models is asked for, once."""
+        async with (
+            asyncio.timeout(self._patience.connect_s),
+            self._session.get(
+                self._models_url, headers=self._key.headers, allow_redirects=False
+            ) as response,
+        ):
+            return _Models(response.status, self._key.redact_bytes(await _read(response)))
 
     async def _well_though(self, fault: _Fault) -> bool:
         """Whether the server still answers a plain request, though it refuses ours one by one."""
@@ -286,7 +293,7 @@ class HttpServer:
 
     def _told(self, fault: _Fault) -> str:
         """The fault for people, without the key."""
-        host = urlsplit(str(self._client.base_url)).netloc
+        host = urlsplit(self._base_url).netloc
         hint = _HINTS.get(fault.detail.partition(":")[0], "").format(variable=self._key.variable)
         return self._key.redact(f"{host}: {fault.detail}{hint}")
 
@@ -298,10 +305,10 @@ _HINTS = {
 }
 
 
-async def _read(response: httpx.Response) -> bytes:
+async def _read(response: aiohttp.ClientResponse) -> bytes:
     """The body, as long as it is not larger than any answer."""
     parts, size = [], 0
-    async for part in response.aiter_bytes():
+    async for part in response.content.iter_any():
         size += len(part)
         if size > _MOST_BYTES:
             raise _Fault(f"the answer has more than {_MOST_BYTES} bytes")

@@ -224,18 +224,15 @@ def _preset(settings: OpenAiSettings) -> VlmPreset:
 
 
 async def _connect(settings: OpenAiSettings, key: ApiKey, trial: bytes) -> HttpServer:
-    """The server, through clients that follow no redirects."""
-    import httpx
+    """The server, and connections to it that remember nothing of each other."""
+    import aiohttp
 
-    trusted = httpx.create_ssl_context(trust_env=settings.trust_env)
-    connect = partial(
-        httpx.AsyncClient,
-        base_url=settings.base_url,
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),  # slots are handed out above it
+        timeout=aiohttp.ClientTimeout(total=None, connect=settings.connect_timeout_s),
         headers={"User-Agent": "genixer"},
-        timeout=httpx.Timeout(None, connect=settings.connect_timeout_s),
-        follow_redirects=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=settings.trust_env,
-        verify=trusted,
     )
     limit = AdaptiveLimit(settings.concurrency_min, settings.concurrency_max, settings.slow_after)
     patience = Patience(
@@ -247,7 +244,7 @@ async def _connect(settings: OpenAiSettings, key: ApiKey, trial: bytes) -> HttpS
         settings.attempts,
         settings.stop_after,
     )
-    return HttpServer(connect, key, limit, patience, trial)
+    return HttpServer(settings.base_url, session, key, limit, patience, trial)
 
 
 def _disconnect(thread: LoopThread, server: HttpServer) -> None:
