@@ -4,9 +4,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from genixer.data import Completion, Generation, ImageRef, Request, Sampling
+from genixer.data import Completion, Generation, ImageRef, Quarantined, Request, Sampling
 from genixer.errors import ParityError
-from genixer.inference.parity import Compared, ParityBar, compare, report_on, unlike
+from genixer.inference.parity import Compared, ParityBar, compare, lost, report_on, unlike
 from genixer.inference.scripted import ScriptedBackend, ScriptedSettings
 from genixer.inference.transformers import TransformersBackend
 from genixer.models.llava import LoadedModel
@@ -134,3 +134,18 @@ def test_one_model_in_other_blocks_passes_and_a_stand_in_does_not(
     report = report_on(map(compare, whole, scripted), BAR)
     assert not report.passed
     assert report.same_text < 0.1
+
+
+@pytest.mark.parametrize(("failed", "passed"), [(5, True), (6, False)])
+def test_what_the_first_alone_fails_at_counts(failed: int, passed: bool) -> None:
+    both = [Quarantined("both failed", "backend_error")]
+    aside = [Quarantined(row(number=n).id, "backend_error") for n in range(failed)]
+    missing = lost(aside + both, [row(number=n) for n in range(100)])
+    assert missing == (failed, 100)
+    report = report_on(many(9, 0), BAR, missing)
+    assert report.passed == passed
+    assert report.answered == pytest.approx(1 - failed / 100)
+    if not passed:
+        assert report.failures == (
+            "answers of the second that the first gave, too: 94.0% of 100, at least 95.0% expected",
+        )

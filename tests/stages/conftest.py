@@ -21,7 +21,7 @@ class MemoryWriter:
         self.files = files
         self.kept: list[bytes] = []
         self.rejects: list[Rejected] = []
-        self.quarantined: list[Quarantined] = []
+        self.quarantines: list[Quarantined] = []
 
     def keep(self, row: msgspec.Struct) -> None:
         self.kept.append(encode_row(row))
@@ -32,7 +32,7 @@ class MemoryWriter:
         self.rejects.append(Rejected(id, reason, row, dict(scores or {})))
 
     def quarantine(self, where: str, reason: str, detail: str = "", raw: str | bytes = "") -> None:
-        self.quarantined.append(Quarantined(where, reason, detail, str(raw)))
+        self.quarantines.append(Quarantined(where, reason, detail, str(raw)))
 
     def file(self, path: str, data: bytes) -> None:
         target = self.files / path
@@ -64,7 +64,7 @@ class MemoryStep:
     def __init__(self, name: str, stage: str, files: Path, kept: list[bytes]) -> None:
         self.name, self.stage, self.files, self.kept = name, stage, files, kept
         self.rejects: list[Rejected] = []
-        self.quarantined: list[Quarantined] = []
+        self.quarantines: list[Quarantined] = []
 
     @property
     def rows_kept(self) -> int:
@@ -81,6 +81,9 @@ class MemoryStep:
 
     def rejected(self) -> Iterator[Rejected]:
         yield from self.rejects
+
+    def quarantined(self) -> Iterator[Quarantined]:
+        yield from self.quarantines
 
 
 Run = Callable[..., MemoryStep]
@@ -124,12 +127,12 @@ def run_stage(tmp_path: Path) -> Run:
         stage.prepare(step, writer)
         for first in range(0, total, shard):
             count = min(shard, total - first)
-            before = len(writer.kept) + len(writer.rejects) + len(writer.quarantined)
+            before = len(writer.kept) + len(writer.rejects) + len(writer.quarantines)
             stage.process(step, first, count, writer)
-            after = len(writer.kept) + len(writer.rejects) + len(writer.quarantined)
+            after = len(writer.kept) + len(writer.rejects) + len(writer.quarantines)
             assert after - before == count, "in = kept + rejected + quarantined"
         done.kept, done.rejects = writer.kept, writer.rejects
-        done.quarantined = writer.quarantined
+        done.quarantines = writer.quarantines
         stage.finish(step, writer, done)
         return done
 

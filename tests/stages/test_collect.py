@@ -36,8 +36,8 @@ def test_sources_follow_each_other_and_shards_do_not_change_the_rows(run_stage):
     parts = run_stage(stage(POPE, BROKEN, REFCOCO), images=images, name="b", shard=2)
     assert whole.kept == parts.kept
     assert [row.origin.source for row in samples(whole)] == ["pope"] * 5 + ["refcoco"] * 8
-    assert whole.quarantined == parts.quarantined
-    assert [q.where for q in whole.quarantined][:2] == [
+    assert whole.quarantines == parts.quarantines
+    assert [q.where for q in whole.quarantines][:2] == [
         "pope_broken.jsonl:2",
         "pope_broken.jsonl:4",
     ]

@@ -95,7 +95,7 @@ def test_every_row_is_accounted_for_with_its_reason(run_stage):
     assert [r.reason for r in done.rejects] == ["cut_off", "no_question", "box_outside"]
     assert msgspec.convert(done.rejects[0].row, Generation) == rows[1]
     assert done.rejects[0].scores == {"logprob_mean": -1.0}
-    assert [(q.where, q.reason) for q in done.quarantined] == [(rows[3].id, "backend_error")]
+    assert [(q.where, q.reason) for q in done.quarantines] == [(rows[3].id, "backend_error")]
 
 
 def test_without_log_probabilities_there_is_no_score(run_stage):

@@ -102,8 +102,8 @@ def test_blocks_and_rows_do_not_depend_on_the_shard_size(run_stage, shard: int) 
 def test_what_was_not_answered_is_kept_apart_and_counted(run_stage) -> None:
     stage = EvaluateStage(settings(VQA, POPE), Echo(fail="dogs"))
     step = run_stage(stage, images=FIXTURES / "images")
-    assert [one.reason for one in step.quarantined] == ["backend_error"]
-    assert [one.detail for one in step.quarantined] == ["too many dogs"]
+    assert [one.reason for one in step.quarantines] == ["backend_error"]
+    assert [one.detail for one in step.quarantines] == ["too many dogs"]
     assert scores(step).missing == {"vqav2": 1, "pope": 0}
     assert scores(step).scores[0].score.n == 2
 
@@ -111,8 +111,8 @@ def test_what_was_not_answered_is_kept_apart_and_counted(run_stage) -> None:
 def test_rows_the_source_cannot_read_are_quarantined_with_their_place(run_stage) -> None:
     broken = {"name": "pope", "questions": SOURCES / "pope_broken.jsonl"}
     step = run_stage(EvaluateStage(settings(broken), Echo()), images=FIXTURES / "images")
-    assert "pope_broken.jsonl:2" in {one.where for one in step.quarantined}
-    assert scores(step).missing["pope"] == len(step.quarantined) > 0
+    assert "pope_broken.jsonl:2" in {one.where for one in step.quarantines}
+    assert scores(step).missing["pope"] == len(step.quarantines) > 0
 
 
 def test_the_short_answer_line_follows_only_short_answer_questions(run_stage) -> None:

@@ -30,7 +30,7 @@ class Desk:
         self.work = Path(tempfile.mkdtemp(dir=step.run))
         self.files = step.run / step.name / "files"
         self.kept: list[Generation] = []
-        self.quarantined: list[tuple[str, str]] = []
+        self.quarantines: list[tuple[str, str]] = []
         self.raw: list[str | bytes] = []
 
     def file(self, path: str, data: bytes) -> None:
@@ -54,7 +54,7 @@ class Desk:
         raise AssertionError(f"generate rejected {id}: {reason}")
 
     def quarantine(self, where: str, reason: str, detail: str = "", raw: str | bytes = "") -> None:
-        self.quarantined.append((where, reason))
+        self.quarantines.append((where, reason))
         self.raw.append(raw)
 
 
@@ -130,10 +130,10 @@ def test_unreadable_images_cost_all_their_requests_and_no_others(step: Step) -> 
     (step.images / "pool" / "2.png").write_bytes(b"\x89PNG and then nothing")
     (step.images / "pool" / "3.png").write_bytes(b"")
     broken = run(stage(), step)
-    reasons = Counter(reason for _, reason in broken.quarantined)
+    reasons = Counter(reason for _, reason in broken.quarantines)
     assert reasons == {"corrupt_image": 7, "empty_image": 7}
     assert {"pool/3.png#agnostic:0", "pool/3.png#rec:0"} <= {
-        where for where, _ in broken.quarantined
+        where for where, _ in broken.quarantines
     }
     spared = [row for row in whole.kept if row.request.image.path[5] not in "23"]
     assert broken.kept == spared
@@ -144,7 +144,7 @@ def test_an_image_that_vanishes_after_the_plan_is_quarantined(step: Step) -> Non
     made.prepare(step, desk)  # type: ignore[arg-type]
     (step.images / "pool" / "5.png").unlink()
     made.process(step, 0, 49, desk)  # type: ignore[arg-type]
-    assert Counter(reason for _, reason in desk.quarantined) == {"missing_image": 7}
+    assert Counter(reason for _, reason in desk.quarantines) == {"missing_image": 7}
     assert len(desk.kept) == 42
 
 
@@ -159,8 +159,8 @@ def test_an_image_the_model_cannot_take_is_quarantined_with_its_request(step: St
     made = stage(tasks=["rec"])
     made._backend = Blind("any", 1, ScriptedSettings())
     desk = run(made, step)
-    assert {reason for _, reason in desk.quarantined} == {"backend_error"}
-    assert len(desk.quarantined) == 14
+    assert {reason for _, reason in desk.quarantines} == {"backend_error"}
+    assert len(desk.quarantines) == 14
     assert json.loads(desk.raw[1])["task"] == "rec"
 
 
@@ -264,7 +264,7 @@ def test_images_of_a_tar_are_asked_about_like_those_of_its_folder(step: Step) ->
     whole, packed = run(stage(), step), run(stage(images="@world/pool.tar"), step, 16)
     assert [row.id for row in packed.kept] == [row.id for row in whole.kept]
     assert packed.kept[0].request.image.path == "pool.tar/0.png"
-    assert Counter(reason for _, reason in packed.quarantined) == {"path_escapes": 7}
+    assert Counter(reason for _, reason in packed.quarantines) == {"path_escapes": 7}
 
 
 def test_what_is_broken_in_a_pool_costs_its_requests_and_keeps_its_bytes(step: Step) -> None:
@@ -274,7 +274,7 @@ def test_what_is_broken_in_a_pool_costs_its_requests_and_keeps_its_bytes(step: S
     desk = run(made, step)
     assert made.items(step) == 4
     assert [row.request.image.path for row in desk.kept] == ["pool/1.png"] * 2
-    assert desk.quarantined == [
+    assert desk.quarantines == [
         ("data.jsonl:2#agnostic:0", "bad_entry"),
         ("data.jsonl:2#rec:0", "bad_entry"),
     ]
@@ -337,7 +337,7 @@ def test_a_real_model_writes_the_same_rows_whatever_the_shards(step: Step) -> No
     (step.images / "pool" / "4.png").write_bytes(b"")
     left = run(stage(**real), step)
     assert len(left.kept) == 42
-    assert len(left.quarantined) == 7
+    assert len(left.quarantines) == 7
 
 
 def test_zero_shot_answers_in_json_are_read_for_every_task(step: Step, run_stage) -> None:

@@ -31,9 +31,9 @@ def test_shards_do_not_change_the_rows(run_stage):
 
 def test_broken_rows_are_quarantined_with_their_line(run_stage):
     done = run_stage(stage(file="ms_swift_broken.jsonl"), images=IMAGES, shard=5)
-    assert (len(done.kept), len(done.quarantined)) == (1, 13)
-    assert Counter(one.reason for one in done.quarantined)["missing_object"] == 2
-    assert done.quarantined[0].where == "ms_swift_broken.jsonl:2"
+    assert (len(done.kept), len(done.quarantines)) == (1, 13)
+    assert Counter(one.reason for one in done.quarantines)["missing_object"] == 2
+    assert done.quarantines[0].where == "ms_swift_broken.jsonl:2"
 
 
 def test_a_format_that_knows_no_parts_is_read_through_once_more_for_its_count(

@@ -242,7 +242,7 @@ def test_an_index_holds_hashes_of_every_way_to_name_a_benchmark(
     assert found["pope test"].questions == 20
     assert (found["pictures"].pictures, found["pictures"].questions) == (60, 0)
     assert 0 < found["vqa"].questions - found["vqa"].short < 20, "few have enough words"
-    assert [(one.where, one.reason) for one in step.quarantined] == [
+    assert [(one.where, one.reason) for one in step.quarantines] == [
         ("broken.jpg", "corrupt_image")
     ]
     for item in step.rows(HashedItem):
@@ -260,7 +260,7 @@ def test_rows_a_source_cannot_read_are_quarantined(index: Callable[..., Any], wo
     (world / "test/annotations/pope.jsonl").write_text("\n".join(["{broken", *lines[1:]]) + "\n")
     step = index(benchmarks=[pope("test")])
     assert len(step.kept) == len(lines) - 1
-    assert [one.where for one in step.quarantined] == ["pope.jsonl:1"]
+    assert [one.where for one in step.quarantines] == ["pope.jsonl:1"]
 
 
 def test_a_picture_that_goes_while_it_is_read_is_quarantined(
@@ -276,7 +276,7 @@ def test_a_picture_that_goes_while_it_is_read_is_quarantined(
     monkeypatch.setattr(ImageCatalog, "ref", and_gone)
     step = index(folders={"pictures": "@world/test/images"})
     assert step.kept == []
-    assert {one.reason for one in step.quarantined} == {"missing_image"}
+    assert {one.reason for one in step.quarantines} == {"missing_image"}
 
 
 def test_a_short_run_sees_every_benchmark(

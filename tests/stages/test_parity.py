@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from genixer.data import Completion, Generation, ImageRef, Request, Sampling
+from genixer.data import Completion, Generation, ImageRef, Quarantined, Request, Sampling
 from genixer.errors import ConfigError, ParityError
 from genixer.inference.parity import Compared, ParityReport
 from genixer.stages.parity import ParitySettings, ParityStage
@@ -47,3 +47,10 @@ def test_no_more_is_compared_than_asked_for(run_stage, memory_step) -> None:
 def test_both_roles_are_needed(run_stage, memory_step) -> None:
     with pytest.raises(ConfigError, match="parity needs the role 'second'"):
         run_stage(stage(), {"first": [memory_step([row(0)])]})
+
+
+def test_a_first_that_fails_at_most_requests_is_no_equal(run_stage, memory_step) -> None:
+    first, second = memory_step([row(0)]), memory_step([row(number) for number in range(9)])
+    first.quarantines = [Quarantined(row(number).id, "backend_error") for number in range(1, 9)]
+    with pytest.raises(ParityError, match=r"the first gave, too: 11.1% of 9"):
+        run_stage(stage(), {"first": [first], "second": [second]})

@@ -131,7 +131,7 @@ def test_rows_come_from_files_too_and_broken_lines_are_put_aside(run_stage, pict
     path.write_bytes(b"\n".join(lines) + b"\n")
     done = run_stage(stage(rows_files=(str(path),)), {}, shard=3)
     assert [one.position for one in done.rows(TrainedRow)] == [0, 2, 3]
-    (broken,) = done.quarantined
+    (broken,) = done.quarantines
     assert (broken.where, broken.reason) == (f"{path}:2", "bad_row")
     assert json.loads((done.files / "seen.json").read_bytes())["images"] == 3
     assert path in stage(rows_files=(str(path),)).external()

@@ -62,7 +62,7 @@ def test_zero_shot_every_row_is_accounted_for(
     settings = {"preset": model.preset.name, "hint": hint}
     done = generate(run_stage, pool, model.folder, backend_settings=settings, temperature=1.0)
     assert len(done.kept) == 2 * 3
-    assert [one.where.partition("#")[0] for one in done.quarantined] == ["broken.png"] * 3
+    assert [one.where.partition("#")[0] for one in done.quarantines] == ["broken.png"] * 3
     rows = list(done.rows(Generation))
     assert {(row.frame, row.decimals) for row in rows} == {
         (model.preset.frame, model.preset.decimals)
@@ -81,7 +81,7 @@ def test_zero_shot_prompts_fit_every_model_and_every_row_is_accounted_for(
     given = {"prompts": "zero_shot", "tasks": tasks, "temperature": 1.0}
     done = generate(run_stage, pool, model.folder, backend_settings=settings, **given)
     assert len(done.kept) == 2 * 5
-    assert {one.reason for one in done.quarantined} == {"not_an_image"}
+    assert {one.reason for one in done.quarantines} == {"not_an_image"}
     rows = list(done.rows(Generation))
     assert all(row.request.schema and row.completion.token_ids for row in rows)
     stage = DecodeStage(DecodeSettings(readers=("json", "fenced_json")))
@@ -198,6 +198,6 @@ def test_an_image_of_no_shape_the_model_takes_is_quarantined(
     Image.fromarray(np.zeros((2, 900, 3), np.uint8)).save(root / "strip.png")
     settings = {"preset": model.preset.name}
     done = generate(run_stage, root, model.folder, backend_settings=settings)
-    assert len(done.kept) + len(done.quarantined) == 3
+    assert len(done.kept) + len(done.quarantines) == 3
     if model.preset.name == "qwen2_5_vl":
-        assert {one.reason for one in done.quarantined} == {"backend_error"}
+        assert {one.reason for one in done.quarantines} == {"backend_error"}

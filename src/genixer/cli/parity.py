@@ -18,6 +18,10 @@ def parity(
     same_text: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Least share of equal greedy texts.")
     ] = 0.95,
+    answered: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="Least share of SECOND's answers that FIRST has, too."),
+    ] = 0.95,
     logprob_gap: Annotated[
         float, typer.Option(min=0.0, help="Most median difference of log-probabilities.")
     ] = 0.05,
@@ -42,6 +46,7 @@ def parity(
     bar = ParityBar(
         requests=requests,
         same_text=same_text,
+        answered=answered,
         logprob_gap=logprob_gap,
         raw_logprobs=raw_logprobs,
         box_iou=box_iou,

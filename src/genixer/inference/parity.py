@@ -5,22 +5,23 @@ Sampled text proves nothing, since two backends never draw alike; only greedy an
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
-from genixer.data import Box, Completion, Generation
+from genixer.data import Box, Completion, Generation, Quarantined
 from genixer.errors import ParityError
 from genixer.frames import check_frame
 from genixer.tasks import load_task
 from genixer.tasks.base import Canvas, ParseError
 from genixer.tasks.recognise import recognise
 
-__all__ = ["Compared", "ParityBar", "ParityReport", "compare", "report_on", "unlike"]
+__all__ = ["Compared", "ParityBar", "ParityReport", "compare", "lost", "report_on", "unlike"]
 
 _WORST = 5
 """Examples that a report shows."""
@@ -35,6 +36,8 @@ class ParityBar(BaseModel):
     """Requests compared at most: the first ones that the first backend answered."""
     same_text: float = Field(0.95, ge=0.0, le=1.0)
     """Least share of requests whose greedy text is the same to the letter."""
+    answered: float = Field(0.95, ge=0.0, le=1.0)
+    """Least share of the second backend's answers to requests that the first one answered, too."""
     logprob_gap: float = Field(0.05, ge=0.0)
     """Most that the median difference of a token's log-probability may be, in nats."""
     raw_logprobs: bool = True
@@ -66,12 +69,26 @@ class Compared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.first == self.second
 
 
+class Lost(NamedTuple):
+    """How many of `answers`, those of the second backend, the first one failed to give."""
+
+    rows: int
+    answers: int
+
+    @property
+    def answered(self) -> float | None:
+        """Share that the first one gave, too."""
+        return 1 - self.rows / self.answers if self.answers else None
+
+
 class ParityReport(msgspec.Struct, frozen=True):
     """What came of a comparison. A figure is None where there was nothing to take it from."""
 
     bar: dict[str, Any]
     requests: int
     same_text: float
+    answered: float | None
+    """Share of all that the second backend answered that the first one answered, too."""
     tokens: int
     logprob_gap: float | None
     boxes: int
@@ -88,6 +105,8 @@ class ParityReport(msgspec.Struct, frozen=True):
     def lines(self) -> list[str]:
         """The figures, a line each."""
         found = [f"same greedy text: {self.same_text:.1%} of {self.requests} requests"]
+        if self.answered is not None:
+            found.append(f"answered by the first, too: {self.answered:.1%}")
         if self.logprob_gap is not None:
             gap = f"{self.logprob_gap:.4f}"
             found.append(f"median difference of log-probabilities: {gap} over {self.tokens} tokens")
@@ -141,8 +160,22 @@ def compare(first: Generation, second: Generation | None) -> Compared:
     )
 
 
-def report_on(rows: Iterable[Compared], bar: ParityBar) -> ParityReport:
+def lost(first: Iterable[Quarantined], second: Iterable[Generation]) -> Lost:
+    """What the first backend failed at (its `quarantine`) and the second one answered.
+
+    Requests that both failed at say nothing of how like each other they are.
+    """
+    failed = {row.where for row in first}
+    found = Counter(row.id in failed for row in second)
+    return Lost(found[True], found.total())
+
+
+def report_on(
+    rows: Iterable[Compared], bar: ParityBar, missing: Lost | None = None
+) -> ParityReport:
     """Figures of `rows` against `bar`; raises `ParityError` when there are none.
+
+    `missing` is what the first one has no row of.
 
     >>> same = Compared("1", "rec", "a", "a", (0.01,), (1.0,))
     >>> report_on([same], ParityBar()).passed
@@ -162,6 +195,10 @@ def report_on(rows: Iterable[Compared], bar: ParityBar) -> ParityReport:
     if text < bar.same_text:
         failures.append(f"same greedy text: {text:.1%} of {len(compared)} requests, "
                         f"at least {bar.same_text:.1%} expected")  # fmt: skip
+    answered = missing.answered if missing else None
+    if missing and answered is not None and answered < bar.answered:
+        failures.append(f"answers of the second that the first gave, too: {answered:.1%} "
+                        f"of {missing.answers}, at least {bar.answered:.1%} expected")  # fmt: skip
     if gap is not None and gap > bar.logprob_gap:
         failures.append(f"median difference of log-probabilities: {gap:.4f}, "
                         f"at most {bar.logprob_gap:.4f} expected")  # fmt: skip
@@ -173,6 +210,7 @@ def report_on(rows: Iterable[Compared], bar: ParityBar) -> ParityReport:
         bar.model_dump(),
         len(compared),
         text,
+        answered,
         len(gaps),
         gap,
         len(ious),

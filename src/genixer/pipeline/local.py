@@ -60,13 +60,15 @@ class ProcessPool:
         # Those that can go on with their step choose first: loading a model again is the dear part.
         idle.sort(key=lambda worker: worker.step not in left)
         while left and (idle or len(self._workers) < self._size):
-            name = idle[0].step if idle and idle[0].step in left else next(iter(left))
+            if not idle:
+                # Before there is a task for it: it gets ready while others who share the run folder
+                # do the unit that all wait for.
+                self._workers.append(Worker(self._threads))
+                idle.append(self._workers[-1])
+            name = idle[0].step if idle[0].step in left else next(iter(left))
             task = first_claimed(left, name, self._claim)
             if task is None:
                 continue
-            if not idle:
-                self._workers.append(Worker(self._threads))
-                idle.append(self._workers[-1])
             idle.pop(0).send(task)
             sent.append(task)
         return sent

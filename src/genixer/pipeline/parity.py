@@ -9,7 +9,15 @@ import msgspec
 
 from genixer.data import Generation
 from genixer.errors import DataError, StoreError
-from genixer.inference.parity import Compared, ParityBar, ParityReport, compare, report_on, unlike
+from genixer.inference.parity import (
+    Compared,
+    ParityBar,
+    ParityReport,
+    compare,
+    lost,
+    report_on,
+    unlike,
+)
 from genixer.pipeline.settings import read_run
 from genixer.store.disk import write_atomic
 from genixer.store.layout import StepFolder
@@ -34,7 +42,8 @@ def parity(
     """
     chosen = bar or ParityBar()
     sides = _generations(Path(first)), _generations(Path(second))
-    report = report_on(_compared(*sides, chosen.requests), chosen)
+    missing = lost(sides[0].quarantined(), sides[1].rows(Generation))
+    report = report_on(_compared(*sides, chosen.requests), chosen, missing)
     if out is not None:
         text = msgspec.json.format(msgspec.json.encode(report), indent=1)
         write_atomic(Path(out), text + b"\n")

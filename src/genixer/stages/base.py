@@ -79,6 +79,10 @@ class StepOutput(Protocol):
         """`genixer.data.Rejected` rows, in order."""
         ...
 
+    def quarantined(self) -> Iterator[Any]:
+        """`genixer.data.Quarantined` rows, in order."""
+        ...
+
 
 @dataclass(frozen=True)
 class Step:

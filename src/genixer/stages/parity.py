@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import ClassVar
 
 import msgspec
 
 from genixer.data import Generation
 from genixer.errors import ConfigError
-from genixer.inference.parity import Compared, ParityBar, compare, report_on, unlike
+from genixer.inference.parity import Compared, ParityBar, compare, lost, report_on, unlike
 from genixer.stages.base import FileWriter, RowWriter, Stage, StageSettings, Step, StepOutput
 
 __all__ = ["ParitySettings", "ParityStage"]
@@ -21,12 +22,14 @@ class ParitySettings(ParityBar, StageSettings):
 class ParityStage(Stage):
     """Answers of role `first` beside those of role `second` to the same requests (`Compared`).
 
-    A request that `second` has no answer to counts as answered otherwise. Rejected: `other_request`
+    A request that `second` has no answer to counts as answered otherwise; those that `first` failed
+    at have a bar of their own. Rejected: `other_request`
     (asked in other words, or with other sampling), `sampled` (not greedy). Files: `parity.json`
     (`ParityReport`). Raises `ParityError` with the worst examples below the bar.
     """
 
     name: ClassVar[str] = "parity"
+    version: ClassVar[int] = 2
     joins: ClassVar[bool] = False
     Settings: ClassVar[type[ParitySettings]] = ParitySettings
 
@@ -55,7 +58,10 @@ class ParityStage(Stage):
 
     def finish(self, step: Step, out: FileWriter, rows: StepOutput) -> None:
         """Write the report, if it is a good one."""
-        report = report_on(rows.rows(Compared), ParityBar.model_validate(self._bar()))
+        failed = chain.from_iterable(one.quarantined() for one in step.inputs["first"])
+        missing = lost(failed, step.rows(Generation, role="second"))
+        bar = ParityBar.model_validate(self._bar())
+        report = report_on(rows.rows(Compared), bar, missing)
         report.check()
         out.file("parity.json", msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
 
