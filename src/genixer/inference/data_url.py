@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genixer.store.images import image_bytes, open_image
+from genixer.store.images import image_bytes, open_bytes, open_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,12 +32,12 @@ def data_url(root: Path, path: str, most_px: int | None, squared: bool = False) 
     others become a JPEG of at most that size. `squared` lays it in the middle of a square, for
     models whose coordinates are those of one. Raises `ImageError` for a file that is not whole.
     """
-    image = open_image(root, path)
+    data = image_bytes(root, path, _MOST_BYTES)
+    image = open_bytes(path, data) if data else open_image(root, path)
     fits = most_px is None or image.width * image.height <= most_px
-    if fits and not squared:
-        data = image_bytes(root, path, _MOST_BYTES)
-        kind = _kind_if_plain(data) if data else ""
-        if data and kind:
+    if data and fits and not squared:
+        kind = _kind_if_plain(data)
+        if kind:
             return _url(kind, data)
     if squared:
         image = _square(image)

@@ -41,6 +41,13 @@ class LoopThread:
         """
         ended: SimpleQueue[tuple[int, T] | asyncio.Task[None]] = SimpleQueue()
         free = asyncio.Semaphore(room)
+        # Waking the loop for every single one that is taken takes longer than handing it over.
+        together, taken = max(1, room // 8), 0
+
+        def make_room(places: int) -> None:
+            for _ in range(places):
+                free.release()
+
         started: SimpleQueue[asyncio.Task[None]] = SimpleQueue()
 
         def start() -> None:
@@ -53,7 +60,10 @@ class LoopThread:
         item: tuple[int, T] | asyncio.Task[None] | None = None
         try:
             while not isinstance(item := ended.get(), asyncio.Task):
-                self._loop.call_soon_threadsafe(free.release)
+                taken += 1
+                if taken == together:
+                    self._loop.call_soon_threadsafe(make_room, taken)
+                    taken = 0
                 yield item
         finally:
             if item is not task:
