@@ -146,7 +146,7 @@ def overhead_of_ray(units: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--images", type=int, default=3000)
+    parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--ray", action="store_true", help="also the cost of a unit over Ray")
     options = parser.parse_args()
