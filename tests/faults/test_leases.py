@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from genixer.config import ExecutorName
 from genixer.pipeline.run import run
 from genixer.pipeline.verify import verify
 
@@ -73,6 +74,23 @@ def test_shells_killed_anywhere_end_as_one_process(
         _, errors = last.communicate(timeout=100)
     assert last.returncode == 0, errors
     assert bench.data_of(folder) == expected, f"seed {seed}"
+    assert verify(folder).ok
+
+
+@pytest.mark.parametrize("executor", ["local", "leases"])
+def test_what_a_process_left_that_ended_right_after_the_manifest_is_removed(
+    toy_config: Callable[..., Path], tmp_path: Path, executor: ExecutorName
+) -> None:
+    folder = run(toy_config(), out=tmp_path / "run", workers=0, executor=executor).folder
+    left = [
+        folder / "numbers" / ".work" / "revision",
+        folder / "total" / ".tmp" / "00000@e.1" / "x",
+    ]
+    for path in left:
+        path.parent.mkdir(parents=True)
+        path.touch()
+    run(toy_config(), out=folder, workers=0, executor=executor)
+    assert not any(path.exists() for path in left)
     assert verify(folder).ok
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from genixer.config import ExecutorName
 from genixer.pipeline.run import run
 from genixer.pipeline.verify import damaged_files, verify
 from genixer.store.journal import Journal
@@ -57,7 +58,12 @@ class Cuts:
 
 
 def follow_run(
-    home: Path, seed: int, monkeypatch: pytest.MonkeyPatch, share: float, survivals: int
+    home: Path,
+    seed: int,
+    executor: ExecutorName,
+    monkeypatch: pytest.MonkeyPatch,
+    share: float,
+    survivals: int,
 ) -> Cuts:
     cuts = Cuts(home, seed)
     real, rng = UnitWriter.commit, random.Random(seed)
@@ -73,7 +79,7 @@ def follow_run(
 
     monkeypatch.setattr(UnitWriter, "commit", commit)
     with cuts.disk.followed(at):
-        run(home / "cut.yaml", out=cuts.disk.root / "run", workers=0)
+        run(home / "cut.yaml", out=cuts.disk.root / "run", workers=0, executor=executor)
     monkeypatch.undo()
     return cuts
 
@@ -88,17 +94,22 @@ def check_survival(left: Path, committed: frozenset[tuple[str, str]]) -> None:
 
 
 def cut_and_go_on(
-    bench: Any, home: Path, monkeypatch: pytest.MonkeyPatch, share: float, survivals: int
+    bench: Any,
+    home: Path,
+    executor: ExecutorName,
+    monkeypatch: pytest.MonkeyPatch,
+    share: float,
+    survivals: int,
 ) -> int:
     seed = random.randrange(2**32)
     print(f"seed {seed}")  # noqa: T201  (what a failure is repeated with)
     (home / "cut.yaml").write_text(CONFIG)
-    cuts = follow_run(home, seed, monkeypatch, share, survivals)
+    cuts = follow_run(home, seed, executor, monkeypatch, share, survivals)
     expected = bench.data_of(cuts.disk.root / "run")
     assert len(expected) > 20
     for left, committed in cuts.left:
         check_survival(left, committed)
-        again = run(home / "cut.yaml", out=left / "run", workers=0)
+        again = run(home / "cut.yaml", out=left / "run", workers=0, executor=executor)
         assert bench.data_of(again.folder) == expected, f"seed {seed}, {left}"
         assert verify(again.folder).problems == [], f"seed {seed}, {left}"
         shutil.rmtree(left)
@@ -106,18 +117,20 @@ def cut_and_go_on(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("executor", ["local", "leases"])
 def test_a_run_goes_on_after_power_cuts(
-    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Any, tmp_path: Path, executor: ExecutorName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert cut_and_go_on(bench, tmp_path, monkeypatch, share=0.15, survivals=1) > 10
+    assert cut_and_go_on(bench, tmp_path, executor, monkeypatch, share=0.15, survivals=1) > 10
 
 
 @pytest.mark.slow
 @pytest.mark.long
+@pytest.mark.parametrize("executor", ["local", "leases"])
 def test_a_run_goes_on_after_a_power_cut_at_every_call(
-    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Any, tmp_path: Path, executor: ExecutorName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert cut_and_go_on(bench, tmp_path, monkeypatch, share=1.0, survivals=3) > 300
+    assert cut_and_go_on(bench, tmp_path, executor, monkeypatch, share=1.0, survivals=3) > 300
 
 
 def test_a_disk_without_syncs_loses_things(tmp_path: Path) -> None:

@@ -207,6 +207,27 @@ def test_a_certificate_that_is_named_is_trusted(root: Path) -> None:
         assert server.probes == 1
 
 
+@pytest.mark.parametrize("status", [429, 500])
+def test_a_server_too_busy_to_list_its_models_is_asked_again(status: int, root: Path) -> None:
+    with ChatServer() as server:
+        listed = server.models
+        server.models = Answer(status, b"busy", {"Retry-After": "0.3"})
+        timer = threading.Timer(0.2, lambda: setattr(server, "models", listed))
+        timer.start()
+        begun = time.monotonic()
+        backend_at(server)
+        assert time.monotonic() - begun >= 0.3
+        assert server.probes == 2
+
+
+def test_a_server_that_stays_too_busy_ends_the_run(root: Path) -> None:
+    with ChatServer() as server:
+        server.models = Answer(429, b"busy")
+        with pytest.raises(BackendError, match="status 429: 'busy'"):
+            backend_at(server, patience_s=0.3)
+        assert server.probes > 1
+
+
 def test_no_server_at_all_is_said_before_any_request() -> None:
     values = {**FAST, "base_url": f"http://127.0.0.1:{free_port()}/v1", "patience_s": 0.2}
     with pytest.raises(BackendError, match="no server at"):

@@ -205,6 +205,23 @@ def test_a_decided_commit_is_finished_by_the_next(
     assert two.claim() is None
 
 
+def test_a_decided_commit_is_finished_though_a_power_cut_took_its_lease(
+    shells: Callable[[], Shell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = shells(), shells()
+    fence = one.claim()
+    assert fence is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(fences, "finish_commit", lambda *_: None)
+        patch.setattr(UnitWriter, "__exit__", lambda *_: None)
+        one.writes(fence, "first")
+    one.die()
+    fence.lease.unlink()
+    assert two.claim() is None
+    assert is_the_work_of(two.folder, "first")
+    assert not stage_of(two.folder, "00000", fence).exists()
+
+
 def test_a_holder_that_sees_the_receipt_late_does_not_do_it_again(
     shells: Callable[[], Shell],
 ) -> None:

@@ -60,6 +60,7 @@ class _Models(NamedTuple):
 
     status: int
     content: bytes
+    headers: Mapping[str, str]
 
 
 class _Fault(Exception):  # noqa: N818  (turned into one of the errors above, or a further try)
@@ -115,12 +116,20 @@ class HttpServer:
 
     async def models(self) -> bytes:
         """Body of the list of models, empty where the server has none; waits until it is up."""
-        status, content = await self._until_up()
-        if status in (404, 405):
-            return b""
-        if status != 200:
-            raise BackendError(self._told(_fault(status, {}, content)))
-        return content
+        since = time.monotonic()
+        for attempt in count(1):
+            status, content, headers = await self._until_up()
+            if status == 200:
+                return content
+            if status in (404, 405, 501):
+                return b""
+            fault = _fault(status, headers, content)
+            if fault.then != "again" or time.monotonic() - since > self._patience.gone_s:
+                raise BackendError(self._told(fault))
+            self._not_before = time.monotonic() + (fault.pause_s or 0.0)
+            await self._wait("models", attempt, fault)
+            await self._open_gate("models", attempt)
+        raise AssertionError("count() does not end")
 
     async def ask(self, name: str, body: bytes, read: Callable[[bytes], T]) -> T:
         """What `read` makes of the answer to `body`; `name` seeds the waits between tries.
@@ -263,7 +272,8 @@ class HttpServer:
                 self._models_url, headers=self._key.headers, allow_redirects=False
             ) as response,
         ):
-            return _Models(response.status, self._key.redact_bytes(await _read(response)))
+            content = self._key.redact_bytes(await _read(response))
+            return _Models(response.status, content, response.headers)
 
     async def _well_though(self, fault: _Fault) -> bool:
         """Whether the server still answers a plain request, though it refuses ours one by one."""

@@ -134,6 +134,7 @@ class Executor:
         if state.done and manifest:
             expected = state.manifest(inputs_of(step, self._plan, self._contents))
             if manifest.content == expected.content and manifest.inputs == expected.inputs:
+                self._tidy(step)
                 self._pass(step, manifest)
                 self._progress.cached(step.name, manifest)
                 return
@@ -169,6 +170,11 @@ class Executor:
         del self._open[planned.name]
         self._pass(planned, manifest)
         self._progress.finished(planned.name, manifest)
+
+    def _tidy(self, step: PlannedStep) -> None:
+        """Remove what a process left that ended between the manifest and tidying up."""
+        shutil.rmtree(step.folder.scratch, ignore_errors=True)
+        shutil.rmtree(step.folder.work, ignore_errors=True)
 
     def _pass(self, step: PlannedStep, manifest: Manifest) -> None:
         self._contents[step.name] = manifest.content

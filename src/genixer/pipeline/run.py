@@ -170,8 +170,6 @@ def _tidy(plan: Plan, shared: bool) -> None:
     close_leases(plan.run, [step.folder for step in plan.steps])
     for step in plan.steps:
         shutil.rmtree(step.folder.scratch, ignore_errors=True)
-        if step.folder.manifest.is_file():
-            shutil.rmtree(step.folder.work, ignore_errors=True)
 
 
 def _execute_and_repair(

@@ -74,12 +74,16 @@ class Fence:
 def create_once(path: Path, data: bytes, aside: Path | None = None) -> bool:
     """Make `path` with `data`, all at once; False when it is there already.
 
-    It is written in the folder `aside` first, by default that of `path`. Makes no folder: one that
-    is gone has been taken away from whoever comes late.
+    It is written in the folder `aside` first, by default that of `path`. A power cut may take it
+    away (`sync_folder` prevents that) but leaves no part of it. Makes no folder: one that is gone
+    has been taken away from whoever comes late.
     """
     temporary = (aside or path.parent) / f".{uuid4().hex}.tmp"
     with full_disk(path, len(data)):
-        temporary.write_bytes(data)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         try:
             os.link(temporary, path)
         except FileExistsError:

@@ -130,7 +130,8 @@ class LeaseBook:
             try:
                 token = fence.lease.read_text(encoding="ascii")
             except FileNotFoundError:
-                return False
+                # A power cut can take a lease and leave its end; else all leases were dropped.
+                return fence.written
             self._tokens[fence.lease] = token
         return token != self._holder.token and self._watch.gone(token)
 
