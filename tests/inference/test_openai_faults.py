@@ -14,7 +14,7 @@ import pytest
 from chat_server import BAD, CERTIFICATE, Answer, Call, ChatServer, good, words_of
 from PIL import Image
 
-from genixer.data import Completion, ImageRef, Request, Sampling
+from genixer.data import Completion, ImageRef, Request, Sampling, encode_row
 from genixer.errors import BackendError, ConfigError
 from genixer.inference import load_backend
 from genixer.inference.openai import OpenAiBackend
@@ -105,6 +105,14 @@ def test_a_request_that_is_refused_alone_is_that_rows_error(root: Path) -> None:
         assert server.asked().total() == 5  # four, and one to see whose fault it is
     assert [one.finish == "error" for one in found] == [True, False, False, False]
     assert "4097 tokens are too many" in found[0].detail
+
+
+def test_a_header_that_is_no_text_can_be_kept_in_a_row(root: Path) -> None:
+    odd = Answer(content=b"busy", kind="text/\xff")
+    with ChatServer(only(0, lambda call: odd, 99)) as server:
+        found = backend_at(server).generate(rows(2), root)
+    assert [one.finish == "error" for one in found] == [True, False]
+    assert b"not JSON" in encode_row(found[0])
 
 
 def test_a_server_that_answers_nothing_any_more_stops_the_run(root: Path) -> None:

@@ -74,9 +74,10 @@ class _Fault(Exception):  # noqa: N818  (turned into one of the errors above, or
         pause_s: float | None = None,
         healthy: bool = False,
     ) -> None:
-        super().__init__(detail)
-        self.healthy = healthy
-        self.detail, self.then, self.strain, self.pause_s = detail, then, strain, pause_s
+        # A header that is no UTF-8 comes with lone surrogates, which no file takes.
+        self.detail = detail.encode("utf-8", "backslashreplace").decode("utf-8")
+        super().__init__(self.detail)
+        self.then, self.strain, self.pause_s, self.healthy = then, strain, pause_s, healthy
 
 
 class HttpServer:
