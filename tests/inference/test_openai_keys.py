@@ -134,6 +134,67 @@ def test_proxies_of_the_environment_are_not_used(
         assert server.probes == 1
 
 
+FAR = {"base_url": "http://models.example/v1", "api_key_env": "A_TEST_KEY", "trust_env": True}
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment with a key and no proxy."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setenv("A_TEST_KEY", SECRET)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY"])
+@pytest.mark.parametrize(
+    "form", ["http://127.0.0.1:%d", "127.0.0.1:%d", "http://me:pw@127.0.0.1:%d"]
+)
+def test_a_proxy_is_taken_where_the_environment_is_trusted(
+    name: str, form: str, bare: pytest.MonkeyPatch
+) -> None:
+    with ChatServer() as server:
+        bare.setenv(name, form % server.port)
+        load_backend("openai", "tiny", settings=FAR)
+        assert server.probes == 1
+
+
+@pytest.mark.parametrize("told", ["127.0.0.1", "127.0.0.1:%d"])
+def test_what_needs_no_proxy_goes_past_it(told: str, bare: pytest.MonkeyPatch) -> None:
+    bare.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    with ChatServer() as server:
+        bare.setenv("NO_PROXY", told.replace("%d", str(server.port)))
+        load_backend("openai", "tiny", settings={**FAR, "base_url": server.url})
+        assert server.probes == 1
+
+
+@pytest.mark.parametrize("proxy", ["socks5://me:pa55word@h:1", "http://pa55word:99999", "http://["])
+def test_a_proxy_that_cannot_be_used_is_not_gone_past(proxy: str, bare: pytest.MonkeyPatch) -> None:
+    bare.setenv("HTTP_PROXY", proxy)
+    with pytest.raises(ConfigError, match="HTTP_PROXY") as caught:
+        load_backend("openai", "tiny", settings=FAR)
+    assert "pa55word" not in str(caught.value)
+
+
+def test_the_password_of_a_proxy_is_not_shown(bare: pytest.MonkeyPatch) -> None:
+    far = {**FAR, "base_url": "https://models.example/v1", "patience_s": 0.0}
+    with ChatServer() as server:  # which makes no tunnels
+        bare.setenv("HTTPS_PROXY", f"http://me:pa55word@127.0.0.1:{server.port}")
+        with pytest.raises(BackendError, match="ClientHttpProxyError: 501") as caught:
+            load_backend("openai", "tiny", settings=far)
+    assert "pa55word" not in str(caught.value)
+
+
+def test_a_login_of_netrc_stands_in_no_keys_way(bare: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "netrc").write_text("default login me password pa55word\n")
+    (tmp_path / "netrc").chmod(0o600)
+    bare.setenv("NETRC", str(tmp_path / "netrc"))
+    with ChatServer() as server:
+        load_backend("openai", "tiny", settings={**FAR, "base_url": server.url})
+        assert server.probes == 1
+
+
 @pytest.mark.parametrize("said", ['{"error": {"message": "%s"}}', "%s"])
 def test_a_key_that_a_message_is_cut_in_shows_no_part_of_itself(
     said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -198,7 +198,7 @@ class HttpServer:
             detail = f"the connection failed: {type(error).__name__}: {error}"
             raise _Fault(detail, "down") from error
         except aiohttp.ClientError as error:
-            raise _Fault(f"the answer is broken: {type(error).__name__}: {error}") from error
+            raise _Fault(f"the answer is broken: {_said(error)}") from error
         if response.status != 200:
             raise _fault(response.status, response.headers, content)
         kind = response.headers.get("content-type", "")
@@ -255,7 +255,7 @@ class HttpServer:
                 except _Fault as fault:
                     detail = fault.detail
                 except (aiohttp.ClientError, TimeoutError) as error:
-                    detail = f"{type(error).__name__}: {error}"
+                    detail = _said(error)
                 if time.monotonic() - since > self._patience.gone_s:
                     raise BackendError(
                         f"no server at {self._base_url} for {self._patience.gone_s:g} s "
@@ -353,6 +353,13 @@ def _message(content: bytes) -> str:
     error = body.get("error", body) if isinstance(body, dict) else body
     said = error.get("message", error) if isinstance(error, dict) else error
     return str(said)[:_MOST_SHOWN]
+
+
+def _said(error: Exception) -> str:
+    """What went wrong, without aiohttp's address, which may be a proxy's with its password."""
+    status, message = getattr(error, "status", None), getattr(error, "message", "")
+    said = f"{status}, {message}" if status is not None else error
+    return f"{type(error).__name__}: {said}"
 
 
 def _shown(content: bytes) -> str:

@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import msgspec
 
@@ -35,6 +37,8 @@ from genixer.models.vlm_preset import VlmPreset, load_vlm_preset
 from genixer.store.images import ImageError
 
 if TYPE_CHECKING:
+    from yarl import URL
+
     from genixer.tasks.base import Canvas
 
 __all__ = ["OpenAiBackend", "OpenAiSettings"]
@@ -66,8 +70,8 @@ class OpenAiBackend:
     def __init__(self, model: str, threads: int, settings: OpenAiSettings) -> None:
         """Wait for the server and see that it has `model`; `threads` is the server's own matter.
 
-        Raises `ConfigError` for a model it does not have or a key that is missing, `BackendError`
-        when it is not there within `patience_s`.
+        Raises `ConfigError` for a model it does not have, a key that is missing or a proxy that
+        cannot be used, `BackendError` when it is not there within `patience_s`.
         """
         self.model, self.settings, self._spoken = model, settings, settings.spoken
         self._preset = _preset(settings)
@@ -77,11 +81,12 @@ class OpenAiBackend:
                 f"no key for {settings.base_url}: put it into the environment variable "
                 f"{settings.api_key_env} (setting api_key_env; empty for a server without keys)"
             )
+        proxy = _proxy(settings.base_url) if settings.trust_env else None
         key.guard_logs()
         self._key = key
         self._thread = LoopThread("genixer-openai")
         self._pictures = DataUrls(settings.most_px, self._preset.frame == "padded_square")
-        self._server = self._thread.call(_connect(settings, key, self._trial()))
+        self._server = self._thread.call(_connect(settings, key, self._trial(), proxy))
         self._end = weakref.finalize(self, _disconnect, self._thread, self._server)
         try:
             listed = self._thread.call(self._server.models())
@@ -223,7 +228,9 @@ def _preset(settings: OpenAiSettings) -> VlmPreset:
     return preset
 
 
-async def _connect(settings: OpenAiSettings, key: ApiKey, trial: bytes) -> HttpServer:
+async def _connect(
+    settings: OpenAiSettings, key: ApiKey, trial: bytes, proxy: URL | None
+) -> HttpServer:
     """The server, and connections to it that remember nothing of each other."""
     import aiohttp
 
@@ -232,7 +239,7 @@ async def _connect(settings: OpenAiSettings, key: ApiKey, trial: bytes) -> HttpS
         timeout=aiohttp.ClientTimeout(total=None, connect=settings.connect_timeout_s),
         headers={"User-Agent": "genixer"},
         cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=settings.trust_env,
+        proxy=proxy,
     )
     limit = AdaptiveLimit(settings.concurrency_min, settings.concurrency_max, settings.slow_after)
     patience = Patience(
@@ -245,6 +252,33 @@ async def _connect(settings: OpenAiSettings, key: ApiKey, trial: bytes) -> HttpS
         settings.stop_after,
     )
     return HttpServer(settings.base_url, session, key, limit, patience, trial)
+
+
+def _proxy(base_url: str) -> URL | None:
+    """The proxy that the environment names for a server, looked up once for all requests.
+
+    aiohttp's own `trust_env` asks for it at every one, goes past a proxy it cannot use, and takes
+    logins from `.netrc`, which cannot be sent beside a key.
+    """
+    from yarl import URL
+
+    parts = urlsplit(base_url)
+    named = getproxies()
+    name = parts.scheme if named.get(parts.scheme) else "all"
+    told = named.get(name)
+    if not told or proxy_bypass(parts.hostname or "") or proxy_bypass(parts.netloc):
+        return None
+    try:
+        proxy = URL(told if "://" in told else f"http://{told}")
+    except ValueError:
+        proxy = URL()
+    if proxy.scheme not in ("http", "https") or not proxy.host:
+        # Not shown: it may hold a password.
+        raise ConfigError(
+            f"the proxy in {name.upper()}_PROXY is no address of an HTTP proxy; write it as "
+            "http://127.0.0.1:3128, or set trust_env: false"
+        )
+    return proxy
 
 
 def _disconnect(thread: LoopThread, server: HttpServer) -> None:

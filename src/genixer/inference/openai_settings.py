@@ -64,7 +64,7 @@ class OpenAiSettings(BackendSettings):
     stop_after: int = Field(32, ge=1, json_schema_extra=NOT_OF_ROWS)
     """Requests given up one after another, none answered in between, that end the run."""
     trust_env: bool = Field(False, json_schema_extra=NOT_OF_ROWS)
-    """Take proxies from the environment (`HTTPS_PROXY`, `NO_PROXY`), and logins from `.netrc`."""
+    """Take the proxy from the environment (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY` ..)."""
     extra: dict[str, Any] = Field(default_factory=dict)
     """More fields of every request, as the server names them (`chat_template_kwargs` ..)."""
 
