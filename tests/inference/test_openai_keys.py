@@ -117,7 +117,17 @@ def test_a_server_elsewhere_needs_its_key(monkeypatch: pytest.MonkeyPatch) -> No
         load_backend("openai", "m", settings=far)
 
 
-@pytest.mark.parametrize("url", ["http://me:word@127.0.0.1/v1", "http://h/v1?key=1", "file:///etc"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://me:word@127.0.0.1/v1",
+        "http://h/v1?key=1",
+        "file:///etc",
+        "http://h:99999/v1",
+        "http://a..b/v1",
+        "http://" + "a" * 64 + "/v1",
+    ],
+)
 def test_an_address_holds_no_secret_and_is_one(url: str) -> None:
     with pytest.raises(ConfigError, match="base_url"):
         load_backend("openai", "m", settings={"base_url": url})

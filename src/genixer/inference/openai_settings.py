@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
@@ -72,7 +72,7 @@ class OpenAiSettings(BackendSettings):
     @classmethod
     def _an_address(cls, value: str) -> str:
         parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not _can_be_asked(parts):
             raise ValueError("is no address; write it as http://127.0.0.1:8000/v1")
         if parts.username or parts.password or parts.query:
             raise ValueError("holds a user, a password or a query; keys go into the environment")
@@ -120,3 +120,11 @@ class OpenAiSettings(BackendSettings):
         if not spoken.top_k:
             missing.add("top_k")
         return frozenset(missing)
+
+
+def _can_be_asked(parts: SplitResult) -> bool:
+    """Whether there is a host that names can be looked up for, and a port that there can be."""
+    try:
+        return bool(parts.hostname and parts.hostname.encode("idna")) and parts.port != 0
+    except ValueError:
+        return False
