@@ -1,12 +1,16 @@
 """What is sent to a server, and what is made of its answers, when nothing goes wrong."""
 
+import asyncio
 import base64
 import json
 import math
 import subprocess
 import sys
+import threading
+import time
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,7 +22,8 @@ from genixer.errors import BackendError, ConfigError
 from genixer.filters.judge import JudgeFilter, JudgeSettings
 from genixer.inference import load_backend
 from genixer.inference.base import Backend, Streams
-from genixer.inference.data_url import data_url
+from genixer.inference.data_url import DataUrls, data_url
+from genixer.inference.loop_thread import LoopThread
 from genixer.tasks.base import Canvas
 from genixer.tasks.zero_shot import zero_shot
 
@@ -186,6 +191,39 @@ def test_an_image_is_read_once_for_its_requests(
     with ChatServer() as server:
         at(server).generate([request(n) for n in range(20)], root)
     assert read == ["a.png"]
+
+
+def test_images_are_read_one_at_a_time_and_hold_up_no_look_up_of_a_server(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up, open_now, most_open = threading.Event(), 0, 0
+
+    def slowly(*asked: Any) -> str:
+        nonlocal open_now, most_open
+        open_now += 1
+        most_open = max(most_open, open_now)
+        looked_up.wait(5)
+        time.sleep(0.01)
+        open_now -= 1
+        return data_url(*asked)
+
+    async def read_and_look_up() -> list[str]:
+        urls = DataUrls(None, squared=False)
+        reading = [asyncio.create_task(urls.of(root, name)) for name in ("a.png", "b.png", "c.png")]
+        await asyncio.sleep(0.1)
+        await asyncio.wait_for(asyncio.get_running_loop().getaddrinfo("localhost", 80), 3)
+        looked_up.set()
+        return await asyncio.gather(*reading)
+
+    monkeypatch.setattr("genixer.inference.data_url.data_url", slowly)
+    for name in ("b.png", "c.png"):
+        (root / name).write_bytes((root / "a.png").read_bytes())
+    thread = LoopThread("test")
+    try:
+        assert thread.call(read_and_look_up()) == [data_url(root, "a.png", None)] * 3
+    finally:
+        thread.close()
+    assert most_open == 1
 
 
 def test_answers_stream_as_they_come(root: Path) -> None:

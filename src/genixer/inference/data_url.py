@@ -90,17 +90,23 @@ class DataUrls:
         """Nothing is read yet. For one event loop."""
         self._most_px, self._squared, self._keep = most_px, squared, keep
         self._known: OrderedDict[tuple[Path, str], asyncio.Task[str]] = OrderedDict()
+        # Reading an image quiets warnings, which two threads cannot at once. A lock, not a single
+        # thread: the loop looks up the names of servers in its threads, too.
+        self._one = asyncio.Lock()
 
     async def of(self, root: Path, path: str) -> str:
         """Data URL of an image, read in a thread beside the loop; raises `ImageError`."""
         key = root, path
         reading = self._known.get(key)
         if reading is None:
-            work = asyncio.to_thread(data_url, root, path, self._most_px, self._squared)
-            reading = self._known[key] = asyncio.create_task(work)
+            reading = self._known[key] = asyncio.create_task(self._read(root, path))
             # Looked at here, or an image nobody waits for any more would be reported as forgotten.
             reading.add_done_callback(lambda task: task.cancelled() or task.exception())
             if len(self._known) > self._keep:
                 self._known.popitem(last=False)
         # One request's end must not take the image from the others.
         return await asyncio.shield(reading)
+
+    async def _read(self, root: Path, path: str) -> str:
+        async with self._one:
+            return await asyncio.to_thread(data_url, root, path, self._most_px, self._squared)
