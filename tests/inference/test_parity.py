@@ -6,7 +6,7 @@ import pytest
 
 from genixer.data import Completion, Generation, ImageRef, Quarantined, Request, Sampling
 from genixer.errors import ParityError
-from genixer.inference.parity import Compared, ParityBar, compare, lost, report_on, unlike
+from genixer.inference.parity import Compared, Lost, ParityBar, compare, lost, report_on, unlike
 from genixer.inference.scripted import ScriptedBackend, ScriptedSettings
 from genixer.inference.transformers import TransformersBackend
 from genixer.models.llava import LoadedModel
@@ -149,3 +149,9 @@ def test_what_the_first_alone_fails_at_counts(failed: int, passed: bool) -> None
         assert report.failures == (
             "answers of the second that the first gave, too: 94.0% of 100, at least 95.0% expected",
         )
+
+
+def test_exactly_as_many_answers_as_the_bar_asks_for_are_enough() -> None:
+    for failed in range(100):
+        bar = ParityBar(answered=float(f"{(100 - failed) / 100:.2f}"))
+        assert report_on(many(9, 0), bar, Lost(failed, 100)).passed, failed

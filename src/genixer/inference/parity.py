@@ -78,7 +78,7 @@ class Lost(NamedTuple):
     @property
     def answered(self) -> float | None:
         """Share that the first one gave, too."""
-        return 1 - self.rows / self.answers if self.answers else None
+        return (self.answers - self.rows) / self.answers if self.answers else None
 
 
 class ParityReport(msgspec.Struct, frozen=True):
