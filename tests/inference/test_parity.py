@@ -155,3 +155,8 @@ def test_exactly_as_many_answers_as_the_bar_asks_for_are_enough() -> None:
     for failed in range(100):
         bar = ParityBar(answered=float(f"{(100 - failed) / 100:.2f}"))
         assert report_on(many(9, 0), bar, Lost(failed, 100)).passed, failed
+
+
+def test_a_first_that_fails_at_everything_is_said_to() -> None:
+    with pytest.raises(ParityError, match=r"nothing to compare.*first failed at 9 of 9"):
+        report_on([], BAR, Lost(9, 9))

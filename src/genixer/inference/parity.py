@@ -183,8 +183,13 @@ def report_on(
     """
     compared = list(rows)
     if not compared:
+        failed = (
+            f"; the first failed at {missing.rows} of {missing.answers} that the second answered"
+            if missing and missing.rows
+            else ""
+        )
         raise ParityError(
-            "nothing to compare: no request was asked of both backends with temperature: 0"
+            f"nothing to compare: no request was asked of both backends with temperature: 0{failed}"
         )
     gaps = [gap for one in compared for gap in one.gaps] if bar.raw_logprobs else []
     ious = [iou for one in compared for iou in one.ious]
