@@ -122,6 +122,7 @@ def test_a_server_elsewhere_needs_its_key(monkeypatch: pytest.MonkeyPatch) -> No
     [
         "http://me:word@127.0.0.1/v1",
         "http://h/v1?key=1",
+        "http://h/#/v1",
         "file:///etc",
         "http://h:99999/v1",
         "http://a..b/v1",

@@ -1,5 +1,6 @@
 """Leases, their ends, and commits that somebody else may finish."""
 
+import errno
 import shutil
 import threading
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from genixer.errors import LeaseLostError
+from genixer.errors import LeaseLostError, StoreError
 from genixer.store import fence as fences
 from genixer.store import holders
 from genixer.store.fence import Fence, create_once, finish_commit, stage_of
@@ -112,6 +113,18 @@ def test_a_file_is_made_once(tmp_path: Path) -> None:
         thread.join()
     assert sorted(made) == [False] * 7 + [True]
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_file_that_has_no_room_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StoreError, match="make room"):
+        create_once(tmp_path / "lease", b"holder")
+    assert not list(tmp_path.iterdir())
 
 
 def test_one_holder_at_a_time_and_numbers_grow(shells: Callable[[], Shell]) -> None:

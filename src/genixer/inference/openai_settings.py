@@ -74,8 +74,10 @@ class OpenAiSettings(BackendSettings):
         parts = urlsplit(value)
         if parts.scheme not in ("http", "https") or not _can_be_asked(parts):
             raise ValueError("is no address; write it as http://127.0.0.1:8000/v1")
-        if parts.username or parts.password or parts.query:
-            raise ValueError("holds a user, a password or a query; keys go into the environment")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError(
+                "holds a user, a password, a query or a fragment; keys go into the environment"
+            )
         return value.rstrip("/") + "/"
 
     @field_validator("extra")

@@ -79,18 +79,19 @@ def create_once(path: Path, data: bytes, aside: Path | None = None) -> bool:
     has been taken away from whoever comes late.
     """
     temporary = (aside or path.parent) / f".{uuid4().hex}.tmp"
-    with full_disk(path, len(data)):
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            # Over NFS an answer may be lost and the call repeated: then the name is ours.
-            return temporary.stat().st_nlink == 2
-        finally:
-            temporary.unlink()
+    try:
+        with full_disk(path, len(data)):
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                # Over NFS an answer may be lost and the call repeated: then the name is ours.
+                return temporary.stat().st_nlink == 2
+    finally:
+        temporary.unlink(missing_ok=True)
     return True
 
 
