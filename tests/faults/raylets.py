@@ -18,7 +18,7 @@ cluster = Cluster(initialize_head=True, head_node_args=head)
 for _ in range(3):
     cluster.add_node(num_cpus=2, **own)
 print(cluster.address, flush=True)
-sys.stdin.read()
+sys.stdin.readline()
 cluster.shutdown()
 """
 
@@ -48,7 +48,10 @@ def raylets() -> Iterator[None]:
             yield
         finally:
             os.environ.pop("RAY_ADDRESS", None)
-            process.stdin.close()
+            # A word, not the end of the pipe: a forked child may hold that open.
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write("end\n")
+                process.stdin.flush()
 
 
 def actors() -> list[int]:

@@ -243,7 +243,11 @@ class Soak:
             os._exit(code)
 
     def _await(self, pid: int, happened: Callable[[], bool]) -> None:
+        end = time.monotonic() + LONGEST_S
         while not happened() and not self._ended(pid):
+            if time.monotonic() > end:
+                os.killpg(pid, signal.SIGKILL)
+                raise SystemExit(f"process {pid} did nothing in {LONGEST_S} s")
             time.sleep(0.001)
 
     def _ended(self, pid: int) -> bool:
