@@ -17,7 +17,7 @@ from genixer.pipeline.work import Failure
 from genixer.pipeline.worker import WorkerDied, WorkerLost
 from genixer.store.manifest import Manifest, Receipt, write_stored
 
-__all__ = ["Claim", "Executor", "Outcome", "Pool", "Seal", "everything", "write_manifest"]
+__all__ = ["Claim", "Executor", "Outcome", "Pool", "Seal", "everything", "tidy", "write_manifest"]
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,12 @@ Seal = Callable[[PlannedStep, Manifest], Manifest]
 def everything(task: Task) -> Task:
     """The claim of a process that is alone in the run folder."""
     return task
+
+
+def tidy(step: PlannedStep) -> None:
+    """Remove what unfinished units of a step left, once it needs none of it any more."""
+    shutil.rmtree(step.folder.scratch, ignore_errors=True)
+    shutil.rmtree(step.folder.work, ignore_errors=True)
 
 
 def write_manifest(step: PlannedStep, manifest: Manifest) -> Manifest:
@@ -134,7 +140,7 @@ class Executor:
         if state.done and manifest:
             expected = state.manifest(inputs_of(step, self._plan, self._contents))
             if manifest.content == expected.content and manifest.inputs == expected.inputs:
-                self._tidy(step)
+                tidy(step)  # what a process left that ended between the manifest and this
                 self._pass(step, manifest)
                 self._progress.cached(step.name, manifest)
                 return
@@ -170,11 +176,6 @@ class Executor:
         del self._open[planned.name]
         self._pass(planned, manifest)
         self._progress.finished(planned.name, manifest)
-
-    def _tidy(self, step: PlannedStep) -> None:
-        """Remove what a process left that ended between the manifest and tidying up."""
-        shutil.rmtree(step.folder.scratch, ignore_errors=True)
-        shutil.rmtree(step.folder.work, ignore_errors=True)
 
     def _pass(self, step: PlannedStep, manifest: Manifest) -> None:
         self._contents[step.name] = manifest.content

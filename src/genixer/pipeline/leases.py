@@ -7,13 +7,12 @@ pool inside it, and watches for the receipts of the others.
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from genixer.pipeline.budget import Budget
-from genixer.pipeline.executor import Claim, Outcome, Pool
+from genixer.pipeline.executor import Claim, Outcome, Pool, tidy
 from genixer.pipeline.plan import PlannedStep
 from genixer.pipeline.state import Task, current_manifest
 from genixer.store.fence import create_once, finish_commit
@@ -142,7 +141,5 @@ def write_manifest_once(book: LeaseBook, step: PlannedStep, manifest: Manifest) 
         if other and (other.content, other.inputs) == (manifest.content, manifest.inputs):
             return other
         write_stored(folder.manifest, manifest)
-    # What holders left that were given up.
-    shutil.rmtree(folder.scratch, ignore_errors=True)
-    shutil.rmtree(folder.work, ignore_errors=True)
+    tidy(step)  # what holders left that were given up
     return manifest
