@@ -45,6 +45,7 @@ class Dialect(NamedTuple):
     control_tokens: bool = False
     """Whether it can be told to leave a model's box marks in the text."""
     token_ids: bool = False
+    """Whether it tells ids of tokens, spells text in them, and weighs given ones."""
     lists: bool = True
     """Whether its list of models holds every one that it serves."""
     limit: str = "max_tokens"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DataUrls", "data_url"]
 
+_PNG = b"\x89PNG\r\n\x1a\n"
 _AS_IT_IS = {"JPEG": "image/jpeg", "PNG": "image/png"}
 _MOST_BYTES = 20_000_000
 """Bytes of a file that is sent as it is; servers refuse larger bodies."""
@@ -29,8 +30,9 @@ def data_url(root: Path, path: str, most_px: int | None, squared: bool = False) 
     """Image `path` below `root` as a data URL, upright.
 
     An upright RGB or grey JPEG or PNG of at most `most_px` pixels keeps its bytes, metadata too;
-    others become a JPEG of at most that size. `squared` lays it in the middle of a square, for
-    models whose coordinates are those of one. Raises `ImageError` for a file that is not whole.
+    another PNG becomes a PNG, so that no pixel is lost, and all else a JPEG, of at most that size.
+    `squared` lays it in the middle of a square, for models whose coordinates are those of one.
+    Raises `ImageError` for a file that is not whole.
     """
     data = image_bytes(root, path, _MOST_BYTES)
     image = open_bytes(path, data) if data else open_image(root, path)
@@ -44,6 +46,9 @@ def data_url(root: Path, path: str, most_px: int | None, squared: bool = False) 
     if most_px is not None and image.width * image.height > most_px:
         image = _smaller(image, most_px)
     written = BytesIO()
+    if data and data.startswith(_PNG):
+        image.save(written, "PNG", compress_level=1)
+        return _url("image/png", written.getvalue())
     image.save(written, "JPEG", quality=_QUALITY, subsampling=0)
     return _url("image/jpeg", written.getvalue())
 

@@ -23,6 +23,7 @@ from genixer.inference.http_retry import asked_pause_s, jitter_s
 
 if TYPE_CHECKING:
     import aiohttp
+    from yarl import URL
 
     from genixer.inference.api_key import ApiKey
 
@@ -30,7 +31,7 @@ __all__ = ["HttpServer", "Patience", "RefusedError"]
 
 T = TypeVar("T")
 
-_CHAT, _MODELS = "chat/completions", "models"
+_CHAT, _MODELS, _TOKENS = "chat/completions", "models", "tokenize"
 _DOWN = (502, 503, 504)
 """What stands in front of a server says so, or the server itself while it loads."""
 _MOST_BYTES = 32_000_000
@@ -100,6 +101,8 @@ class HttpServer:
 
         self._session, self._base_url = session, base_url
         self._chat_url, self._models_url = URL(base_url + _CHAT), URL(base_url + _MODELS)
+        self.tokens_url = URL(base_url.removesuffix("v1/") + _TOKENS)
+        """Where vLLM spells text in tokens: beside the API, not in it."""
         self._key, self._limit, self._patience = key, limit, patience
         self._headers = {"Content-Type": "application/json", **key.headers}
         self._trial = trial
@@ -132,20 +135,23 @@ class HttpServer:
             await self._open_gate("models", attempt)
         raise AssertionError("count() does not end")
 
-    async def ask(self, name: str, body: bytes, read: Callable[[bytes], T]) -> T:
+    async def ask(
+        self, name: str, body: bytes, read: Callable[[bytes], T], url: URL | None = None
+    ) -> T:
         """What `read` makes of the answer to `body`; `name` seeds the waits between tries.
 
-        `read` raises `BadReplyError` for what is no answer. Raises `RefusedError` when this request
-        gets none, `BackendError` when no request would.
+        Chat completions are asked for, unless another `url` is given. `read` raises `BadReplyError`
+        for what is no answer. Raises `RefusedError` when this request gets none, `BackendError`
+        when no request would.
         """
-        fault = _Fault("")
+        fault, url = _Fault(""), url or self._chat_url
         for attempt in range(1, self._patience.attempts + 1):
             try:
-                return await self._try(name, attempt, body, read)
+                return await self._try(name, attempt, url, body, read)
             except _Fault as found:
                 fault = found
             if fault.then == "stop":
-                raise BackendError(self._told(fault))
+                raise BackendError(self._told(fault, url))
             if fault.then == "refuse":
                 await self._look_at_refusal(fault)
                 break
@@ -159,12 +165,14 @@ class HttpServer:
             )
         raise RefusedError(self._key.redact(fault.detail))
 
-    async def _try(self, name: str, attempt: int, body: bytes, read: Callable[[bytes], T]) -> T:
+    async def _try(
+        self, name: str, attempt: int, url: URL, body: bytes, read: Callable[[bytes], T]
+    ) -> T:
         async with self._limit.slot():
             await self._open_gate(name, attempt)
             started = time.monotonic()
             try:
-                answer = read(await self._post(body))
+                answer = read(await self._post(url, body))
             except BadReplyError as error:
                 raise _Fault(str(error), healthy=True) from error
             except _Fault as fault:
@@ -174,10 +182,11 @@ class HttpServer:
                 self._not_before = max(self._not_before, time.monotonic() + (fault.pause_s or 0.0))
                 raise
             self._limit.answered(started)
-        self._sound, self._lost = True, 0
+        if url == self._chat_url:
+            self._sound, self._lost = True, 0
         return answer
 
-    async def _post(self, body: bytes) -> bytes:
+    async def _post(self, url: URL, body: bytes) -> bytes:
         """Body of the answer; raises `_Fault` for anything but a whole one with status 200."""
         import aiohttp
 
@@ -185,7 +194,7 @@ class HttpServer:
             async with (
                 asyncio.timeout(self._patience.answer_s),
                 self._session.post(
-                    self._chat_url, data=BytesIO(body), headers=self._headers, allow_redirects=False
+                    url, data=BytesIO(body), headers=self._headers, allow_redirects=False
                 ) as response,
             ):
                 # Before anything is cut out of it, which might cut the key in two.
@@ -292,7 +301,7 @@ class HttpServer:
             if self._sound:
                 return
             try:
-                await self._post(self._trial)
+                await self._post(self._chat_url, self._trial)
             except _Fault as same:
                 if same.then in ("refuse", "stop"):
                     raise BackendError(
@@ -302,10 +311,11 @@ class HttpServer:
                 return
             self._sound = True
 
-    def _told(self, fault: _Fault) -> str:
+    def _told(self, fault: _Fault, url: URL | None = None) -> str:
         """The fault for people, without the key."""
         host = urlsplit(self._base_url).netloc
-        hint = _HINTS.get(fault.detail.partition(":")[0], "").format(variable=self._key.variable)
+        hints = _TOKEN_HINTS if url == self.tokens_url else _HINTS
+        hint = hints.get(fault.detail.partition(":")[0], "").format(variable=self._key.variable)
         return self._key.redact(f"{host}: {fault.detail}{hint}")
 
 
@@ -313,6 +323,11 @@ _HINTS = {
     "status 401": "; put the key into the environment variable {variable} (setting api_key_env)",
     "status 403": "; the key in {variable} may not do that",
     "status 404": "; is base_url right (it usually ends in /v1), and the model's name?",
+}
+_TOKEN_HINTS = {
+    **_HINTS,
+    "status 404": "; a judge of the dialect vllm needs /tokenize, which stands beside /v1: let the "
+    "gateway pass it on, or set dialect: openai",
 }
 
 

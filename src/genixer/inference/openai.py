@@ -32,6 +32,7 @@ from genixer.inference.loop_thread import LoopThread
 from genixer.inference.openai_settings import OpenAiSettings
 from genixer.inference.options import check_options, weigh
 from genixer.inference.served import served_model
+from genixer.inference.served_tokens import read_tokens, reply_bodies, token_name, weighed_ids
 from genixer.models.box_text import read_boxes, write_boxes
 from genixer.models.vlm_preset import VlmPreset, load_vlm_preset
 from genixer.store.images import ImageError
@@ -75,6 +76,7 @@ class OpenAiBackend:
         """
         self.model, self.settings, self._spoken = model, settings, settings.spoken
         self._preset = _preset(settings)
+        self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
         key = ApiKey(settings.api_key_env)
         if settings.api_key_env and not key and not settings.loopback:
             raise ConfigError(
@@ -129,7 +131,29 @@ class OpenAiBackend:
                 "that it can weigh no options"
             )
         check_options(options)
-        return self._all([partial(self._choose, one, tuple(options), images) for one in requests])
+        names = self._named(tuple(options)) if self._spoken.token_ids and requests else options
+        return self._all([partial(self._choose, one, names, images) for one in requests])
+
+    def _named(self, options: tuple[str, ...]) -> tuple[str, ...]:
+        """What the server calls the token that begins each option, when asked to name its ids.
+
+        The word alone does not tell: a model may know it with and without a space before it.
+        """
+        if options not in self._names:
+            asked = [partial(self._first_token, option) for option in options]
+            self._names[options] = tuple(self._all(asked))
+        return self._names[options]
+
+    async def _first_token(self, option: str) -> str:
+        bodies = reply_bodies(self.model, option, self.settings.extra)
+        try:
+            before, said = [
+                await self._server.ask(option, body, read_tokens, self._server.tokens_url)
+                for body in bodies
+            ]
+        except RefusedError as error:
+            raise BackendError(f"the server does not spell {option!r} in tokens: {error}") from None
+        return token_name(before, said, option)
 
     def _all(self, jobs: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
         """Results of all `jobs`, in their order."""
@@ -148,14 +172,14 @@ class OpenAiBackend:
         text = read_boxes(self._key.redact(reply.text), self._preset.boxes)
         return Completion(request.id, text, reply.token_ids, reply.logprobs, reply.finish)
 
-    async def _choose(self, request: Request, options: tuple[str, ...], images: Path) -> Choice:
+    async def _choose(self, request: Request, options: Sequence[str], images: Path) -> Choice:
         counts = (1,) * len(options)
         # At temperature 1 what is drawn from is the raw distribution, whichever a server shows.
         sampling = Sampling(1, temperature=1.0, seed=request.sampling.seed)
         try:
             words = self._words(request, hinted=False)
             picture = await self._pictures.of(images, request.image.path)
-            body = self._body(words, picture, sampling, listed=MOST_LISTED)
+            body = self._body(words, picture, sampling, weighed=options)
             reply = await self._server.ask(request.id, body, _read_list)
         except (CannotEncodeError, ImageError, RefusedError):
             return Choice(request.id, (math.nan,) * len(options), counts)
@@ -174,7 +198,7 @@ class OpenAiBackend:
         words: str,
         picture: str,
         sampling: Sampling,
-        listed: int = 0,
+        weighed: Sequence[str] = (),
         schema: Mapping[str, Any] | None = None,
     ) -> bytes:
         if sampling.top_k and not self._spoken.top_k:
@@ -182,8 +206,9 @@ class OpenAiBackend:
                 f"top_k: a server of the dialect {self.settings.dialect} does not know it; set 0"
             )
         body = chat_body(self.model, self._spoken, words, picture, sampling)
-        if listed:
-            body["top_logprobs"] = listed
+        if weighed:
+            body["top_logprobs"] = MOST_LISTED
+            body |= weighed_ids(weighed) if self._spoken.token_ids else {}
         elif self.settings.guided_json:
             body["response_format"] = response_format(schema)
         if self._preset.boxes in ("box_marks", "location_tokens") and self._spoken.control_tokens:

@@ -1,9 +1,9 @@
-"""Options of one token, weighed by the list of likeliest first tokens that a server gives."""
+"""Options of one token, weighed by the list of first tokens that a server gives."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from genixer.errors import ConfigError
 
@@ -30,19 +30,26 @@ def check_options(options: Sequence[str]) -> None:
 def weigh(first: Sequence[tuple[str, float]], options: Sequence[str]) -> tuple[float, ...]:
     """Log-probability of each option, given the likeliest tokens `first` with theirs.
 
-    A token is the option as it stands, or after a space. One that is not listed is at most as
-    likely as the last listed, and as what the list leaves over: it gets that bound, so that the
-    share of the other is not overstated. NaN for all where none is listed.
+    A token is the option as it stands or after a space, whichever is likelier: a model takes one of
+    them only. One that is not listed is at most as likely as the last listed, and as what the list
+    leaves over: it gets that bound, so that the share of the other is not overstated. NaN for all
+    where none is listed.
 
     >>> weigh([("Yes", math.log(0.75)), ("Maybe", math.log(0.125))], ["Yes", "No"])
     (-0.287682, -2.079442)
     >>> weigh([("Maybe", -0.5)], ["Yes", "No"])
     (nan, nan)
     """
-    listed = dict(reversed(first))
-    found = [listed.get(option, listed.get(f" {option}", math.nan)) for option in options]
+    listed: dict[str, float] = {}
+    for token, logprob in first:
+        listed[token] = max(logprob, listed.get(token, -math.inf))
+    found = [_likelier(listed, option, f" {option}") for option in options]
     if all(math.isnan(value) for value in found):
         return tuple(found)
     rest = 1.0 - math.fsum(math.exp(value) for value in listed.values())
     bound = min(*listed.values(), math.log(max(rest, 1e-12)), 0.0)
     return tuple(round(bound if math.isnan(value) else value, 6) for value in found)
+
+
+def _likelier(listed: Mapping[str, float], *spellings: str) -> float:
+    return max((listed[one] for one in spellings if one in listed), default=math.nan)
