@@ -1,12 +1,13 @@
 """A real server is killed and started again during a run: what is lost, what is asked twice.
 
-    python benchmarks/real_server.py [--images 60] [--python PYTHON]
+    python benchmarks/real_server.py [--images 60] [--server transformers|vllm] [--python PYTHON]
 
-The server is `transformers serve` on loopback with a tiny image-text model of random weights;
-PYTHON is an interpreter with its packages (`pip install fastapi uvicorn openai` beside
-`genixer[train]`). Two runs of 6 requests an image: one in which the server is back within
+The server is `transformers serve` or vLLM on loopback with a tiny image-text model of random
+weights; PYTHON is an interpreter with its packages (`pip install fastapi uvicorn openai` beside
+`genixer[train]`, or vLLM). Two runs of 6 requests an image: one in which the server is back within
 `patience_s`, and one that ends without it and is resumed. A relay in between counts what is asked
-and what is answered.
+and what is answered. vLLM then judges, and writes JSON of a given form; its verdicts are compared
+with those of the same weights on the backend `vlm`.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import http.client
-import importlib.util
 import json
+import math
 import os
 import signal
 import socket
@@ -25,45 +26,68 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 import yaml
 from PIL import Image
 
-from genixer.data import Generation
+from genixer.data import Generation, ImageRef, Request, Sampling
 from genixer.errors import BackendError
 from genixer.pipeline.run import run
 from genixer.store.layout import StepFolder
 from genixer.store.reader import open_step
 
-NEEDED = ("fastapi", "uvicorn", "openai", "httpx", "torch", "transformers")
+NEEDED = {
+    "transformers": ("fastapi", "uvicorn", "openai", "httpx", "torch", "transformers"),
+    "vllm": ("vllm",),
+}
 PER_IMAGE = 6
+WORDS = ("Yes", "No")
+MOST_GAP = 0.001
+"""Most that a share may differ."""
 
 
-def missing() -> list[str]:
-    """Packages of the server that this interpreter lacks."""
-    return [name for name in NEEDED if importlib.util.find_spec(name) is None]
+def missing(server: str, python: str) -> list[str]:
+    """Packages of the server that interpreter `python` lacks."""
+    told = "import sys; from importlib.util import find_spec as find\n"
+    told += "print(*(name for name in sys.argv[1:] if not find(name)))"
+    command = [python, "-c", told, *NEEDED[server]]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+
+def command_of(server: str, python: str, model: Path, port: int) -> list[str]:
+    """What starts `server`."""
+    place = ["--host", "127.0.0.1", "--port", str(port), "--dtype", "float32"]
+    if server == "transformers":
+        start = ["-m", "transformers.cli.transformers", "serve", str(model), "--device", "cpu"]
+        return [python, *start, *place]
+    # Free to, a model that is unsure writes spaces until it is cut.
+    form = json.dumps({"backend": "xgrammar", "disable_any_whitespace": True})
+    small = ["--enforce-eager", "--max-num-seqs", "8", "--structured-outputs-config", form]
+    start = ["-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
+    return [python, *start, *place, *small]
 
 
 class Served:
-    """`transformers serve` in a process of its own."""
+    """A server in a process of its own."""
 
-    def __init__(self, python: str, model: Path) -> None:
+    def __init__(self, server: str, python: str, model: Path) -> None:
         with socket.socket() as one:
             one.bind(("127.0.0.1", 0))
             self.port: int = one.getsockname()[1]
-        self._command = [python, "-m", "transformers.cli.transformers", "serve", str(model)]
-        self._command += ["--host", "127.0.0.1", "--port", str(self.port)]
-        self._command += ["--device", "cpu", "--dtype", "float32"]
+        self._command = command_of(server, python, model, self.port)
         self._log = model.parent / "server.log"
         self.start()
 
     def start(self) -> None:
         """Begin; it answers once its model is loaded."""
         offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+        offline |= {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # its own group, so that all of it is killed
                 self._command,
@@ -143,16 +167,38 @@ class Relay:
         self._server.server_close()
 
 
-def config(place: Path, images: int, relay: Relay, model: Path, patience_s: float) -> Path:
-    folder, noise = place / "images", np.random.default_rng(1)
+def noise_images(folder: Path, images: int, height: int = 24, width: int = 32) -> Path:
+    noise = np.random.default_rng(1)
     folder.mkdir(parents=True)
     for number in range(images):
-        pixels = noise.integers(0, 255, (24, 32, 3), dtype=np.uint8)
+        pixels = noise.integers(0, 255, (height, width, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{number:04d}.png")
-    settings = {
-        "base_url": relay.url,
-        "dialect": "transformers",
-        "preset": "llava_hf",
+    return folder
+
+
+def settings_of(server: str, url: str, model: Path) -> dict[str, Any]:
+    """How the backend `openai` is told of the server."""
+    settings: dict[str, Any] = {"base_url": url, "dialect": server, "preset": "llava_hf"}
+    if server == "vllm":  # random weights write control tokens and half signs, which are no text
+        tokenizer = words_of(model)
+        halves = tokenizer.convert_tokens_to_ids([f"<0x{byte:02X}>" for byte in range(128, 256)])
+        silent = {str(one): -100 for one in (*tokenizer.all_special_ids, *halves)}
+        settings["extra"] = {"ignore_eos": True, "logit_bias": silent}
+    return settings
+
+
+def words_of(model: Path) -> Any:
+    """The tokenizer of a folder."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(model, local_files_only=True)
+
+
+def config(
+    place: Path, images: int, server: str, relay: Relay, model: Path, patience_s: float
+) -> Path:
+    folder = noise_images(place / "images", images)
+    settings = settings_of(server, relay.url, model) | {
         "patience_s": patience_s,
         "concurrency_max": 4,
         "timeout_s": 120.0,
@@ -178,12 +224,14 @@ def when(relay: Relay, answers: int) -> None:
         time.sleep(0.05)
 
 
-def scenario(python: str, model: Path, place: Path, images: int, resumed: bool) -> dict[str, int]:
+def scenario(
+    kind: str, python: str, model: Path, place: Path, images: int, resumed: bool
+) -> dict[str, int]:
     """One run with the server killed at a third; its figures."""
-    server = Served(python, model)
+    server = Served(kind, python, model)
     relay = Relay(server.port)
     rows, out = images * PER_IMAGE, place / "run"
-    path = config(place, images, relay, model, 2.0 if resumed else 600.0)
+    path = config(place, images, kind, relay, model, 2.0 if resumed else 600.0)
 
     def strike() -> None:
         when(relay, rows // 3)
@@ -236,18 +284,74 @@ def wait_for(port: int) -> None:
             time.sleep(0.2)
 
 
-def tiny_model(folder: Path) -> Path:
+def judged(python: str, model: Path, place: Path, images: int) -> bool:
+    """Whether vLLM's server says what the same weights say here, and keeps to a form."""
+    from genixer.inference.openai import OpenAiBackend, OpenAiSettings
+    from genixer.inference.vlm import VlmBackend, VlmSettings
+
+    # As large as the model sees them: how pixels are resized is another matter.
+    root, server = noise_images(place, images, 28, 28), Served("vllm", python, model)
+
+    def asked(sampling: Sampling) -> list[Request]:
+        refs = [ImageRef(one.name, 28, 28, one.stem) for one in sorted(root.iterdir())]
+        words = "Is the red cup there?"
+        return [Request.of(ref, "rec", "specific", 0, words, sampling) for ref in refs]
+
+    greedy, drawn = asked(Sampling(8, temperature=0.0)), asked(Sampling(200, temperature=1.0))
+    try:
+        wait_for(server.port)
+        told = settings_of("vllm", f"http://127.0.0.1:{server.port}/v1", model)
+        silent = told.pop("extra")["logit_bias"]
+        plain = OpenAiBackend(str(model), 1, OpenAiSettings(**told))
+        said, chosen = plain.generate(greedy, root), plain.choose(greedy, WORDS, root)
+        told |= {"guided_json": True, "hint": "json"}
+        told["extra"] = {"logit_bias": silent | brevity(model)}
+        written = OpenAiBackend(str(model), 1, OpenAiSettings(**told)).generate(drawn, root)
+    finally:
+        server.kill()
+    here = VlmBackend(str(model), 1, VlmSettings())
+    pairs = zip(said, here.generate(greedy, root), strict=True)
+    same = [one.token_ids == two.token_ids for one, two in pairs if one.text]
+    both = list(zip(chosen, here.choose(greedy, WORDS, root), strict=True))
+    gap = max(abs(share(one.logprobs) - share(two.logprobs)) for one, two in both)
+    ends = Counter(one.finish for one in written)
+    print(f"  greedy answers with text {len(same)}, those of the backend vlm {sum(same)}")
+    print(f"  share of Yes: median {median(share(two.logprobs) for _, two in both):.3f}, ", end="")
+    print(f"differs from the backend vlm's by at most {gap:.4f}")
+    print(f"  JSON of the form: {ends['stop']}, cut {ends['length']}, of none {ends['error']}")
+    return all(same) and gap <= MOST_GAP and ends["stop"] > 0 and not ends["error"]
+
+
+def brevity(model: Path) -> dict[str, int]:
+    """Random weights never end a string by themselves."""
+    signs = words_of(model).convert_tokens_to_ids([f"<0x{ord(sign):02X}>" for sign in '"]}'])
+    return {str(sign): 4 for sign in signs}
+
+
+def share(weights: Sequence[float]) -> float:
+    """Part of the first option in `weights`, log-probabilities."""
+    most = max(weights)
+    parts = [math.exp(one - most) for one in weights]
+    return parts[0] / math.fsum(parts)
+
+
+def tiny_model(server: str, folder: Path) -> Path:
     """An image-text model of random weights, as the tests make them."""
     sys.path.append(str(Path(__file__).parent.parent / "tests" / "fixtures" / "models"))
-    from tiny_vlms import FAMILIES
-    from transformers import AutoTokenizer
+    import tiny_vlms
 
-    FAMILIES["llava"](folder)
+    if server == "vllm":
+        from genixer.models.vlm import load_vlm
+
+        tiny_vlms.TEXT["hidden_size"] = 128  # its attention takes heads of 32 and more
+        tiny_vlms.FAMILIES["llava"](folder / "made")
+        load_vlm(str(folder / "made"), "llava_hf").save(folder / "published")
+        return folder / "published"
+    tiny_vlms.FAMILIES["llava"](folder)
     # Random weights end or say a control token at once as often as not, which is no answer.
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     path = folder / "generation_config.json"
     told = json.loads(path.read_text())
-    told |= {"suppress_tokens": sorted(tokenizer.all_special_ids), "do_sample": True}
+    told |= {"suppress_tokens": sorted(words_of(folder).all_special_ids), "do_sample": True}
     path.write_text(json.dumps(told))
     return folder
 
@@ -255,21 +359,25 @@ def tiny_model(folder: Path) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=60)
+    parser.add_argument("--server", choices=sorted(NEEDED), default="transformers")
     parser.add_argument("--python", default=sys.executable)
     options = parser.parse_args()
-    if lacking := missing():
+    if lacking := missing(options.server, options.python):
         sys.exit(f"not installed: {', '.join(lacking)}")
     sound = True
     with tempfile.TemporaryDirectory() as folder:
-        model = tiny_model(Path(folder) / "model")
+        model = tiny_model(options.server, Path(folder) / "model")
         for resumed in (False, True):
             place = Path(folder) / ("resumed" if resumed else "patient")
             print("killed, gone, resumed" if resumed else "killed and back within patience_s")
-            found = scenario(options.python, model, place, options.images, resumed)
+            found = scenario(options.server, options.python, model, place, options.images, resumed)
             print("  " + ", ".join(f"{name} {value}" for name, value in found.items()))
             sound &= found["kept"] == found["rows"] and not found["lost"] + found["doubled"]
             sound &= not found["answered twice"] and found["ended and resumed"] == resumed
             sound &= found["failed tries"] > 0
+        if options.server == "vllm":
+            print("judges, and writes JSON")
+            sound &= judged(options.python, model, Path(folder) / "judged", options.images)
     print(json.dumps({"sound": sound}))
     sys.exit(not sound)
 

@@ -40,7 +40,7 @@ def response_format(schema: Mapping[str, Any] | None = None) -> dict[str, Any]:
     }
     pairs = {
         "type": "object",
-        "properties": {"pairs": {"type": "array", "items": pair}},
+        "properties": {"pairs": {"type": "array", "items": pair, "minItems": 1}},
         "required": ["pairs"],
         "additionalProperties": False,
     }

@@ -191,7 +191,8 @@ class VllmBackend:
             "stop_token_ids": list(self.words.end_ids),
         }
         if self.settings.guided_json:
-            params["structured_outputs"] = _form(request.schema)
+            form = response_format(request.schema)
+            params["structured_outputs"] = form["json_schema"]["schema"]
         return params
 
     def _completion(self, request: Request, output: Any) -> Completion:
@@ -317,14 +318,6 @@ def _pixels(words: LoadedVlm) -> dict[str, Any] | None:
     if not (hasattr(size, "longest_edge") and hasattr(processor, "merge_size")):
         return None
     return {"size": {"shortest_edge": size.shortest_edge, "longest_edge": size.longest_edge}}
-
-
-def _form(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Schema of an answer: the request's own, or a pair at least."""
-    schema: dict[str, Any] = response_format(wanted)["json_schema"]["schema"]
-    if not wanted:
-        schema["properties"]["pairs"]["minItems"] = 1
-    return schema
 
 
 def _sampling_params(given: Mapping[str, Any]) -> Any:

@@ -30,9 +30,6 @@ UNALIGNED = "unaligned_answer"
 _VEIL = "\ufdd0"
 """Stands for the first sign of a veiled mark: no text may hold this code point (Unicode 23.7)."""
 
-_BYTE = re.compile("<0x[0-9A-F]{2}>")
-"""A token that spells one byte: no control, whatever a tokenizer says."""
-
 
 @dataclass(frozen=True)
 class Spoken:
@@ -65,8 +62,7 @@ class Chat:
         self.end_ids, self.end = frozenset(end_ids), end
         self.image_id: int = tokenizer.convert_tokens_to_ids(image_token)
         special = (t.content for t in tokenizer.added_tokens_decoder.values() if t.special)
-        named = (mark for mark in special if mark.strip() and not _BYTE.fullmatch(mark))
-        marks: set[str] = {image_token, *named, *own}
+        marks: set[str] = {image_token, *(mark for mark in special if mark.strip()), *own}
         # The longest first: one may begin as another does.
         longest = sorted(marks, key=len, reverse=True)
         self._marks: dict[str, str] = {mark: _VEIL + mark[1:] for mark in longest}
