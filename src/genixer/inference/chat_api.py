@@ -30,6 +30,7 @@ _ENDS: Mapping[str | None, Literal["stop", "length"]] = {
     **dict.fromkeys(("stop", "eos", "eos_token", "end_turn"), "stop"),
     **dict.fromkeys(("length", "max_tokens"), "length"),
 }
+_NEXT_SEED = 1 << 20
 _MOST_SHOWN = 200
 MOST_LISTED = 20
 """Likeliest tokens that every server with log-probabilities can list."""
@@ -62,7 +63,14 @@ DIALECTS: Mapping[DialectName, Dialect] = {
 
 
 class BadReplyError(Exception):
-    """An answer that is none: broken, empty, of another form. The message says how."""
+    """An answer that is none: broken, empty, of another form. The message says how.
+
+    `drawn` when it is whole, so that the model said this, and would again with the same luck.
+    """
+
+    def __init__(self, message: str, drawn: bool = False) -> None:
+        super().__init__(message)
+        self.drawn = drawn
 
 
 class _Listed(msgspec.Struct):
@@ -105,9 +113,12 @@ class Reply(NamedTuple):
 
 
 def chat_body(
-    model: str, dialect: Dialect, words: str, picture: str, sampling: Sampling
+    model: str, dialect: Dialect, words: str, picture: str, sampling: Sampling, redrawn: int = 0
 ) -> dict[str, Any]:
     """One user message, the `picture` (a data URL) before the `words`.
+
+    After `redrawn` answers that the model gave, and were none, the seed is another one: a server
+    that keeps to it would give the same again.
 
     >>> body = chat_body("m", DIALECTS["openai"], "Ask.", "data:,", Sampling(8, seed=2**62 + 1))
     >>> [part["type"] for part in body["messages"][0]["content"]], body["max_completion_tokens"]
@@ -123,7 +134,7 @@ def chat_body(
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         # Half the servers read it as a signed 32-bit number.
-        "seed": sampling.seed % 2**31,
+        "seed": (sampling.seed + redrawn * _NEXT_SEED) % 2**31,
         dialect.limit: sampling.max_new_tokens,
     }
     if sampling.top_k:
@@ -163,7 +174,7 @@ def read_reply(content: bytes, may_be_empty: bool = False) -> Reply:
     if finish is None:
         raise BadReplyError(f"the answer ended for the reason {choice.finish_reason!r}")
     if not text and not may_be_empty:
-        raise BadReplyError("the answer has no text")
+        raise BadReplyError("the answer has no text", drawn=True)
     listed = (choice.logprobs.content if choice.logprobs else None) or []
     logprobs = tuple(_logprob(one.logprob) for one in listed)
     ids = tuple(choice.token_ids or ())

@@ -74,11 +74,13 @@ class _Fault(Exception):  # noqa: N818  (turned into one of the errors above, or
         strain: bool = False,
         pause_s: float | None = None,
         healthy: bool = False,
+        drawn: bool = False,
     ) -> None:
         # A header that is no UTF-8 comes with lone surrogates, which no file takes.
         self.detail = detail.encode("utf-8", "backslashreplace").decode("utf-8")
         super().__init__(self.detail)
-        self.then, self.strain, self.pause_s, self.healthy = then, strain, pause_s, healthy
+        self.then, self.strain, self.pause_s = then, strain, pause_s
+        self.healthy, self.drawn = healthy, drawn
 
 
 class HttpServer:
@@ -136,20 +138,28 @@ class HttpServer:
         raise AssertionError("count() does not end")
 
     async def ask(
-        self, name: str, body: bytes, read: Callable[[bytes], T], url: URL | None = None
+        self,
+        name: str,
+        body: Callable[[int], bytes],
+        read: Callable[[bytes], T],
+        url: URL | None = None,
     ) -> T:
-        """What `read` makes of the answer to `body`; `name` seeds the waits between tries.
+        """What `read` makes of the answer to `body(n)`, after `n` drawn answers that were none.
 
-        Chat completions are asked for, unless another `url` is given. `read` raises `BadReplyError`
-        for what is no answer. Raises `RefusedError` when this request gets none, `BackendError`
-        when no request would.
+        `name` seeds the waits between tries. Chat completions are asked for, unless another `url`
+        is given. `read` raises `BadReplyError` for what is no answer. Raises `RefusedError` when
+        this request gets none, `BackendError` when no request would.
         """
         fault, url = _Fault(""), url or self._chat_url
+        redrawn, said = 0, body(0)
         for attempt in range(1, self._patience.attempts + 1):
             try:
-                return await self._try(name, attempt, url, body, read)
+                return await self._try(name, attempt, url, said, read)
             except _Fault as found:
                 fault = found
+            if fault.drawn:
+                redrawn += 1
+                said = body(redrawn)
             if fault.then == "stop":
                 raise BackendError(self._told(fault, url))
             if fault.then == "refuse":
@@ -174,7 +184,7 @@ class HttpServer:
             try:
                 answer = read(await self._post(url, body))
             except BadReplyError as error:
-                raise _Fault(str(error), healthy=True) from error
+                raise _Fault(str(error), healthy=True, drawn=error.drawn) from error
             except _Fault as fault:
                 if fault.strain:
                     self._limit.strained(started)

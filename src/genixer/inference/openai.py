@@ -145,12 +145,14 @@ class OpenAiBackend:
         return self._names[options]
 
     async def _first_token(self, option: str) -> str:
-        bodies = reply_bodies(self.model, option, self.settings.extra)
+        async def tokens(body: bytes) -> list[int]:
+            return await self._server.ask(
+                option, lambda _: body, read_tokens, self._server.tokens_url
+            )
+
         try:
-            before, said = [
-                await self._server.ask(option, body, read_tokens, self._server.tokens_url)
-                for body in bodies
-            ]
+            bodies = reply_bodies(self.model, option, self.settings.extra)
+            before, said = [await tokens(body) for body in bodies]
         except RefusedError as error:
             raise BackendError(f"the server does not spell {option!r} in tokens: {error}") from None
         return token_name(before, said, option)
@@ -164,7 +166,7 @@ class OpenAiBackend:
         try:
             words = self._words(request, hinted=True)
             picture = await self._pictures.of(images, request.image.path)
-            body = self._body(words, picture, request.sampling, schema=request.schema)
+            body = partial(self._body, words, picture, request.sampling, schema=request.schema)
             read = partial(self._read, schema=request.schema)
             reply = await self._server.ask(request.id, body, read)
         except (CannotEncodeError, ImageError, RefusedError) as error:
@@ -179,7 +181,7 @@ class OpenAiBackend:
         try:
             words = self._words(request, hinted=False)
             picture = await self._pictures.of(images, request.image.path)
-            body = self._body(words, picture, sampling, weighed=options)
+            body = partial(self._body, words, picture, sampling, weighed=options)
             reply = await self._server.ask(request.id, body, _read_list)
         except (CannotEncodeError, ImageError, RefusedError):
             return Choice(request.id, (math.nan,) * len(options), counts)
@@ -198,14 +200,17 @@ class OpenAiBackend:
         words: str,
         picture: str,
         sampling: Sampling,
+        redrawn: int = 0,
+        *,
         weighed: Sequence[str] = (),
         schema: Mapping[str, Any] | None = None,
     ) -> bytes:
+        """What is sent, after `redrawn` answers of the model that were none."""
         if sampling.top_k and not self._spoken.top_k:
             raise ConfigError(
                 f"top_k: a server of the dialect {self.settings.dialect} does not know it; set 0"
             )
-        body = chat_body(self.model, self._spoken, words, picture, sampling)
+        body = chat_body(self.model, self._spoken, words, picture, sampling, redrawn)
         if weighed:
             body["top_logprobs"] = MOST_LISTED
             body |= weighed_ids(weighed) if self._spoken.token_ids else {}
@@ -220,7 +225,9 @@ class OpenAiBackend:
         # What was cut off cannot be whole; that is told apart later.
         whole = self.settings.guided_json and reply.finish == "stop"
         if whole and not fits_form(reply.text, schema):
-            raise BadReplyError("the answer does not keep to the form that was asked for")
+            raise BadReplyError(
+                "the answer does not keep to the form that was asked for", drawn=True
+            )
         return reply
 
     def _trial(self) -> bytes:
