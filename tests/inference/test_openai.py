@@ -348,13 +348,32 @@ def test_a_server_without_probabilities_is_no_judge(root: Path) -> None:
             at(server).choose([request()], ["a longer answer"], root)
 
 
+def test_a_token_without_probabilities_is_drawn_anew(root: Path) -> None:
+    """As llama.cpp answers where the token drawn is half a sign."""
+
+    def script(call: Call) -> Answer:
+        if call.nth == 1:
+            call.body.pop("logprobs")
+        return good(call)
+
+    asked = [request(number) for number in range(3)]
+    with ChatServer(script) as server:
+        found = at(server, first_wait_s=0.01).choose(asked, ["Yes", "No"], root)
+        assert sorted(server.asked().values()) == [2, 2, 2]
+        first, again = (
+            call.body["seed"] for call in server.calls if call.row == server.calls[0].row
+        )
+    assert not any(math.isnan(value) for one in found for value in one.logprobs)
+    assert first != again
+
+
 def test_a_server_that_keeps_its_probabilities_back_stops_the_judge(root: Path) -> None:
     def script(call: Call) -> Answer:
         call.body.pop("logprobs")
         return good(call)
 
-    with ChatServer(script) as server, pytest.raises(BackendError, match="dialect"):
-        at(server).choose([request()], ["Yes", "No"], root)
+    with ChatServer(script) as server, pytest.raises(BackendError, match="setting dialect"):
+        at(server, first_wait_s=0.01).choose([request()], ["Yes", "No"], root)
 
 
 def test_the_revision_is_of_model_and_settings_and_lasts(root: Path) -> None:

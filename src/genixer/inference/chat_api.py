@@ -15,7 +15,6 @@ from genixer.data import Sampling
 
 __all__ = [
     "DIALECTS",
-    "MOST_LISTED",
     "BadReplyError",
     "Dialect",
     "DialectName",
@@ -32,8 +31,6 @@ _ENDS: Mapping[str | None, Literal["stop", "length"]] = {
 }
 _NEXT_SEED = 1 << 20
 _MOST_SHOWN = 200
-MOST_LISTED = 20
-"""Likeliest tokens that every server with log-probabilities can list."""
 
 
 class Dialect(NamedTuple):
@@ -47,6 +44,8 @@ class Dialect(NamedTuple):
     """Whether it can be told to leave a model's box marks in the text."""
     token_ids: bool = False
     """Whether it tells ids of tokens, spells text in them, and weighs given ones."""
+    listed: int = 20
+    """Most likely tokens that it lists."""
     lists: bool = True
     """Whether its list of models holds every one that it serves."""
     limit: str = "max_tokens"
@@ -57,7 +56,7 @@ DIALECTS: Mapping[DialectName, Dialect] = {
     "openai": Dialect(top_k=False, limit="max_completion_tokens"),
     "vllm": Dialect(control_tokens=True, token_ids=True),
     "sglang": Dialect(control_tokens=True),
-    "llama_cpp": Dialect(),
+    "llama_cpp": Dialect(listed=200),
     "transformers": Dialect(logprobs=False, top_k=False, guided=False, lists=False),
 }
 

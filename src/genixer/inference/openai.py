@@ -21,7 +21,7 @@ from genixer.data import Completion, Request, Sampling, content_id
 from genixer.errors import BackendError, CannotEncodeError, ConfigError
 from genixer.inference.api_key import ApiKey
 from genixer.inference.base import Choice
-from genixer.inference.chat_api import MOST_LISTED, BadReplyError, Reply, chat_body, read_reply
+from genixer.inference.chat_api import BadReplyError, Reply, chat_body, read_reply
 from genixer.inference.concurrency import AdaptiveLimit
 from genixer.inference.control_tokens import refuse_control_tokens
 from genixer.inference.data_url import DataUrls
@@ -51,6 +51,7 @@ _GREY_64 = (
     "EAAAgEoNfkRjeEmwcBqMlNRyAQCAQCgUAgEAgEAsHzYAFAdAEArKmlZAAAAABJRU5ErkJggg=="
 )
 """A picture of 64 x 64 px."""
+_NO_LIST = "the answer lists no log-probabilities"
 _TOLD = ("dialect", "preset", "hint", "guided_json", "most_px", "extra")
 """Settings that change what is asked."""
 
@@ -76,6 +77,8 @@ class OpenAiBackend:
         """
         self.model, self.settings, self._spoken = model, settings, settings.spoken
         self._preset = _preset(settings)
+        self._listed = False
+        """Whether the server has ever listed likely tokens."""
         self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
         key = ApiKey(settings.api_key_env)
         if settings.api_key_env and not key and not settings.loopback:
@@ -183,8 +186,16 @@ class OpenAiBackend:
             picture = await self._pictures.of(images, request.image.path)
             body = partial(self._body, words, picture, sampling, weighed=options)
             reply = await self._server.ask(request.id, body, _read_list)
-        except (CannotEncodeError, ImageError, RefusedError):
+        except (CannotEncodeError, ImageError):
             return Choice(request.id, (math.nan,) * len(options), counts)
+        except RefusedError as error:
+            if str(error) == _NO_LIST and not self._listed:
+                raise BackendError(
+                    "the server lists no log-probabilities, though its dialect should; is it "
+                    "another one? (setting dialect)"
+                ) from None
+            return Choice(request.id, (math.nan,) * len(options), counts)
+        self._listed = True
         return Choice(request.id, weigh(reply.first, options), counts)
 
     def _words(self, request: Request, hinted: bool) -> str:
@@ -212,7 +223,7 @@ class OpenAiBackend:
             )
         body = chat_body(self.model, self._spoken, words, picture, sampling, redrawn)
         if weighed:
-            body["top_logprobs"] = MOST_LISTED
+            body["top_logprobs"] = self._spoken.listed
             body |= weighed_ids(weighed) if self._spoken.token_ids else {}
         elif self.settings.guided_json:
             body["response_format"] = response_format(schema)
@@ -236,11 +247,8 @@ class OpenAiBackend:
 
 def _read_list(content: bytes) -> Reply:
     reply = read_reply(content, may_be_empty=True)
-    if not reply.first:
-        raise BackendError(
-            "the server lists no log-probabilities, though its dialect should; is it another one? "
-            "(setting dialect)"
-        )
+    if not reply.first:  # llama.cpp gives none for a token that is half a sign
+        raise BadReplyError(_NO_LIST, drawn=True)
     return reply
 
 

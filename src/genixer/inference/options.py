@@ -46,7 +46,8 @@ def weigh(first: Sequence[tuple[str, float]], options: Sequence[str]) -> tuple[f
     found = [_likelier(listed, option, f" {option}") for option in options]
     if all(math.isnan(value) for value in found):
         return tuple(found)
-    rest = 1.0 - math.fsum(math.exp(value) for value in listed.values())
+    # Of all that is listed: half signs are several tokens of one text.
+    rest = 1.0 - math.fsum(math.exp(logprob) for _, logprob in first)
     bound = min(*listed.values(), math.log(max(rest, 1e-12)), 0.0)
     return tuple(round(bound if math.isnan(value) else value, 6) for value in found)
 
