@@ -346,14 +346,19 @@ def tiny_model(server: str, folder: Path) -> Path:
         tiny_vlms.TEXT["hidden_size"] = 128  # its attention takes heads of 32 and more
         tiny_vlms.FAMILIES["llava"](folder / "made")
         load_vlm(str(folder / "made"), "llava_hf").save(folder / "published")
+        recommend(folder / "published", top_k=1, repetition_penalty=1.5)  # which nobody is to hear
         return folder / "published"
     tiny_vlms.FAMILIES["llava"](folder)
     # Random weights end or say a control token at once as often as not, which is no answer.
-    path = folder / "generation_config.json"
-    told = json.loads(path.read_text())
-    told |= {"suppress_tokens": sorted(words_of(folder).all_special_ids), "do_sample": True}
-    path.write_text(json.dumps(told))
+    recommend(folder, suppress_tokens=sorted(words_of(folder).all_special_ids))
     return folder
+
+
+def recommend(folder: Path, **drawing: Any) -> None:
+    """Have the makers of a model say how tokens are drawn."""
+    path = folder / "generation_config.json"
+    told = json.loads(path.read_text()) | {"do_sample": True, **drawing}
+    path.write_text(json.dumps(told))
 
 
 def main() -> None:

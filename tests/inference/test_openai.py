@@ -76,6 +76,22 @@ def test_sampling_is_said_in_the_words_of_the_dialect(root: Path) -> None:
     assert cloud["user"] == "me"
 
 
+@pytest.mark.parametrize(
+    ("dialect", "plain"),
+    [
+        ("vllm", {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0}),
+        ("sglang", {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}),
+        ("llama_cpp", {"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0}),
+    ],
+)
+def test_what_a_models_makers_recommend_is_turned_off(
+    dialect: str, plain: dict[str, float], root: Path
+) -> None:
+    assert sent(root, request(), dialect=dialect).items() >= plain.items()
+    wanted = sent(root, request(), dialect=dialect, extra={"min_p": 0.1})
+    assert wanted["min_p"] == 0.1
+
+
 def test_a_seed_of_63_bits_fits_a_server_that_reads_31(root: Path) -> None:
     assert sent(root, request(2**62 + 12345))["seed"] < 2**31
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -50,13 +51,20 @@ class Dialect(NamedTuple):
     """Whether its list of models holds every one that it serves."""
     limit: str = "max_tokens"
     """What it calls the most tokens of an answer."""
+    plain: Mapping[str, float] = MappingProxyType({})
+    """What keeps it from drawing as it likes, or as the makers of the model recommend."""
 
+
+_PENALTIES = {"presence_penalty": 0.0, "frequency_penalty": 0.0}
+_PLAIN = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, **_PENALTIES}
 
 DIALECTS: Mapping[DialectName, Dialect] = {
     "openai": Dialect(top_k=False, limit="max_completion_tokens"),
-    "vllm": Dialect(control_tokens=True, token_ids=True),
-    "sglang": Dialect(control_tokens=True),
-    "llama_cpp": Dialect(listed=200),
+    "vllm": Dialect(control_tokens=True, token_ids=True, plain=_PLAIN),
+    "sglang": Dialect(control_tokens=True, plain=_PLAIN),
+    "llama_cpp": Dialect(
+        listed=200, plain={"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0, **_PENALTIES}
+    ),
     "transformers": Dialect(logprobs=False, top_k=False, guided=False, lists=False),
 }
 
@@ -135,6 +143,7 @@ def chat_body(
         # Half the servers read it as a signed 32-bit number.
         "seed": (sampling.seed + redrawn * _NEXT_SEED) % 2**31,
         dialect.limit: sampling.max_new_tokens,
+        **dialect.plain,
     }
     if sampling.top_k:
         body["top_k"] = sampling.top_k
