@@ -392,6 +392,27 @@ def test_a_server_that_keeps_its_probabilities_back_stops_the_judge(root: Path) 
         at(server, first_wait_s=0.01).choose([request()], ["Yes", "No"], root)
 
 
+def test_a_server_that_refuses_to_list_so_many_tokens_stops_the_judge(root: Path) -> None:
+    def script(call: Call) -> Answer:
+        refused = Answer(400, b'{"message": "top_logprobs is at most 5"}')
+        return refused if call.body.get("top_logprobs", 0) > 5 else good(call)
+
+    with ChatServer(script) as server, pytest.raises(BackendError, match="at most 5.*dialect"):
+        at(server, dialect="openai").choose([request()], ["Yes", "No"], root)
+
+
+def test_a_request_that_is_refused_alone_is_that_rows_nan(root: Path) -> None:
+    asked = [request(number) for number in range(3)]
+
+    def script(call: Call) -> Answer:
+        mine = call.body["seed"] == 0 and words_of(call.body) != "Hi"
+        return Answer(400, b'{"message": "too long"}') if mine else good(call)
+
+    with ChatServer(script) as server:
+        found = at(server, concurrency_max=1).choose(asked, ["Yes", "No"], root)
+    assert [math.isnan(one.logprobs[0]) for one in found] == [True, False, False]
+
+
 def test_the_revision_is_of_model_and_settings_and_lasts(root: Path) -> None:
     with ChatServer() as server:
         first = at(server).revision

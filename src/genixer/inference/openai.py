@@ -51,7 +51,6 @@ _GREY_64 = (
     "EAAAgEoNfkRjeEmwcBqMlNRyAQCAQCgUAgEAgEAsHzYAFAdAEArKmlZAAAAABJRU5ErkJggg=="
 )
 """A picture of 64 x 64 px."""
-_NO_LIST = "the answer lists no log-probabilities"
 _TOLD = ("dialect", "preset", "hint", "guided_json", "most_px", "extra")
 """Settings that change what is asked."""
 
@@ -77,8 +76,8 @@ class OpenAiBackend:
         """
         self.model, self.settings, self._spoken = model, settings, settings.spoken
         self._preset = _preset(settings)
-        self._listed = False
-        """Whether the server has ever listed likely tokens."""
+        self._weighs = False
+        """Whether the server has ever weighed options."""
         self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
         key = ApiKey(settings.api_key_env)
         if settings.api_key_env and not key and not settings.loopback:
@@ -188,15 +187,25 @@ class OpenAiBackend:
             reply = await self._server.ask(request.id, body, _read_list)
         except (CannotEncodeError, ImageError):
             return Choice(request.id, (math.nan,) * len(options), counts)
-        except RefusedError as error:
-            if str(error) == _NO_LIST and not self._listed:
-                raise BackendError(
-                    "the server lists no log-probabilities, though its dialect should; is it "
-                    "another one? (setting dialect)"
-                ) from None
+        except RefusedError:
+            if not self._weighs:
+                await self._try_to_weigh(options)
             return Choice(request.id, (math.nan,) * len(options), counts)
-        self._listed = True
+        self._weighs = True
         return Choice(request.id, weigh(reply.first, options), counts)
+
+    async def _try_to_weigh(self, options: Sequence[str]) -> None:
+        """Raise `BackendError` if it is the weighing that is refused, not one request."""
+        sampling = Sampling(1, temperature=1.0)
+        body = partial(self._body, "Hi", _GREY_64, sampling, weighed=options)
+        try:
+            await self._server.ask("trial", body, _read_list)
+        except RefusedError as error:
+            raise BackendError(
+                f"the server weighs no options, though its dialect should: {error}; is it another "
+                "one? (setting dialect)"
+            ) from None
+        self._weighs = True
 
     def _words(self, request: Request, hinted: bool) -> str:
         """What is asked, boxes spelled the model's way; raises `CannotEncodeError`."""
@@ -248,7 +257,7 @@ class OpenAiBackend:
 def _read_list(content: bytes) -> Reply:
     reply = read_reply(content, may_be_empty=True)
     if not reply.first:  # llama.cpp gives none for a token that is half a sign
-        raise BadReplyError(_NO_LIST, drawn=True)
+        raise BadReplyError("the answer lists no log-probabilities", drawn=True)
     return reply
 
 
