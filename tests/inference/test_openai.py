@@ -32,9 +32,13 @@ from genixer.data import Box, ImageRef, Origin, Request, Sample, Sampling, Turn
 from genixer.errors import BackendError, ConfigError
 from genixer.filters.judge import JudgeFilter, JudgeSettings
 from genixer.inference import load_backend
+from genixer.inference.api_key import ApiKey
 from genixer.inference.base import Backend, Streams
+from genixer.inference.concurrency import AdaptiveLimit
 from genixer.inference.data_url import DataUrls, data_url
+from genixer.inference.http_server import HttpServer, Patience
 from genixer.inference.loop_thread import LoopThread
+from genixer.inference.openai import OpenAiSettings
 from genixer.inference.options import weigh
 from genixer.tasks.base import Canvas
 from genixer.tasks.zero_shot import zero_shot
@@ -324,6 +328,23 @@ def test_vllm_weighs_the_tokens_that_its_own_template_leads_to(root: Path) -> No
     assert all(
         body["chat_template_kwargs"] == {"enable_thinking": False} for body in server.spelled
     )
+
+
+@pytest.mark.parametrize(
+    ("base_url", "asked"),
+    [
+        ("http://v1", "http://v1/tokenize"),
+        ("http://h/v1", "http://h/tokenize"),
+        ("http://h/a/v1/", "http://h/a/tokenize"),
+        ("http://h/llm-v1", "http://h/llm-v1/tokenize"),
+    ],
+)
+def test_tokens_are_asked_for_beside_the_api_on_the_same_server(base_url: str, asked: str) -> None:
+    address = OpenAiSettings(base_url=base_url).base_url
+    patience = Patience(1.0, 1.0, 1.0, 1.0, 1.0, 1, 1)
+    session: Any = None
+    server = HttpServer(address, session, ApiKey(""), AdaptiveLimit(1, 1, 8.0), patience, b"")
+    assert str(server.tokens_url) == asked
 
 
 def test_an_option_that_is_no_single_token_there_is_refused(root: Path) -> None:

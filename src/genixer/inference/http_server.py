@@ -103,7 +103,8 @@ class HttpServer:
 
         self._session, self._base_url = session, base_url
         self._chat_url, self._models_url = URL(base_url + _CHAT), URL(base_url + _MODELS)
-        self.tokens_url = URL(base_url.removesuffix("v1/") + _TOKENS)
+        beside = "../" if urlsplit(base_url).path.endswith("/v1/") else ""
+        self.tokens_url = URL(base_url).join(URL(beside + _TOKENS))
         """Where vLLM spells text in tokens: beside the API, not in it."""
         self._key, self._limit, self._patience = key, limit, patience
         self._headers = {"Content-Type": "application/json", **key.headers}
