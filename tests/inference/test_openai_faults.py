@@ -272,6 +272,20 @@ def test_a_server_that_comes_back_is_gone_on_with(root: Path) -> None:
     assert 0 < len(later[0].calls) < len(asked)
 
 
+def test_a_server_that_comes_back_with_another_model_is_asked_nothing(root: Path) -> None:
+    first = ChatServer(lambda call: Answer(content=good(call).content, delay_s=0.05))
+    stream = backend_at(first, concurrency_max=2, patience_s=20.0).stream(rows(40), root)
+    for _ in range(5):
+        next(stream)
+    first.close()
+    time.sleep(0.5)  # no server starts at once; until then those on their way see that it is gone
+    with ChatServer(port=first.port) as other:
+        other.models = Answer(content=b'{"data": [{"id": "tiny", "root": "other-vlm"}]}')
+        with pytest.raises(BackendError, match="root 'other-vlm', not 'tiny-vlm'"):
+            list(stream)
+        assert not other.calls
+
+
 def test_a_row_of_a_loading_server_is_not_lost(root: Path) -> None:
     with ChatServer() as server:
         backend = backend_at(server)

@@ -112,6 +112,8 @@ class HttpServer:
         self._probing, self._trying = asyncio.Lock(), asyncio.Lock()
         self._up_at = self._not_before = -float("inf")
         self._models: _Models
+        self.when_back: Callable[[bytes], None] = lambda _: None
+        """Told the list of models of a server that was away."""
         self._sound = False
         """Whether the server has ever answered a request like ours."""
         self._lost = 0
@@ -264,6 +266,8 @@ class HttpServer:
                 try:
                     self._models = await self._look()
                     if self._models.status not in _DOWN:
+                        if self._models.status == 200:
+                            self.when_back(self._models.content)
                         self._up_at = time.monotonic()
                         return self._models
                     detail = f"status {self._models.status}"

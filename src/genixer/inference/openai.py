@@ -31,7 +31,7 @@ from genixer.inference.json_form import fits_form, response_format
 from genixer.inference.loop_thread import LoopThread
 from genixer.inference.openai_settings import OpenAiSettings
 from genixer.inference.options import check_options, weigh
-from genixer.inference.served import served_model
+from genixer.inference.served import see_same_model, served_model
 from genixer.inference.served_tokens import read_tokens, reply_bodies, token_name, weighed_ids
 from genixer.models.box_text import read_boxes, write_boxes
 from genixer.models.vlm_preset import VlmPreset, load_vlm_preset
@@ -98,6 +98,7 @@ class OpenAiBackend:
         except BaseException:
             self.close()
             raise
+        self._server.when_back = partial(see_same_model, served, model)
         told = settings.model_dump(mode="json", include=set(_TOLD))
         self.revision = content_id("openai", served, told, self._preset.model_dump(mode="json"))
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from genixer.errors import BackendError, ConfigError, near
 
-__all__ = ["served_model"]
+__all__ = ["see_same_model", "served_model"]
 
 _LASTING = ("id", "root", "parent", "owned_by", "max_model_len", "meta")
 """What stays the same over a restart; times and permissions do not."""
@@ -38,4 +39,21 @@ def served_model(content: bytes, model: str) -> dict[str, Any]:
         ) from None
     if models and model not in models:
         raise ConfigError(f"the server has no model {model!r}; {near(model, models)}")
-    return {key: models[model][key] for key in _LASTING if key in models.get(model, {})}
+    said = models.get(model, {})
+    return {key: said[key] for key in _LASTING if key in said}
+
+
+def see_same_model(known: Mapping[str, Any], model: str, content: bytes) -> None:
+    """Raise `BackendError` if the list of models in `content` says otherwise of `model` than before.
+
+    What it said then is `known`. What is said only once, or is null as while llama.cpp loads, is no
+    difference. Raises `ConfigError` for a model that is not on the list any more.
+    """
+    found = served_model(content, model) if known else {}
+    for key in known.keys() & found.keys():
+        if found[key] is not None and known[key] not in (None, found[key]):
+            raise BackendError(
+                f"the server was away and came back with another model: {model!r} has the {key} "
+                f"{found[key]!r}, not {known[key]!r} any more; start it as it was and run the same "
+                "command again: what was answered is kept"
+            )
