@@ -152,7 +152,8 @@ def test_guided_answers_are_asked_for_and_looked_at(root: Path) -> None:
         backend = at(server, hint="json", guided_json=True, first_wait_s=0.01)
         (found,) = backend.generate([request()], root)
         assert found.text == form
-        assert len(server.calls) == 2
+        # The same seed would bring the same again.
+        assert len({call.body["seed"] for call in server.calls}) == len(server.calls) == 2
         schema = server.calls[0].body["response_format"]["json_schema"]["schema"]
         assert schema["additionalProperties"] is False
     with pytest.raises(ConfigError, match="guided_json needs the hint json"):
@@ -215,6 +216,19 @@ def test_the_square_of_a_png_has_its_very_pixels(root: Path) -> None:
     assert square.shape == (40, 40, 3)
     assert (square[5:35] == noise).all()
     assert (square[:5] == (122, 116, 104)).all()
+
+
+def test_a_png_too_large_to_be_sent_as_one_is_sent_as_a_jpeg(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = np.random.default_rng(1)
+    few = Image.fromarray(draw.integers(0, 255, (40, 60), dtype=np.uint8)).convert("P")
+    few.putpalette(draw.integers(0, 255, 768, dtype=np.uint8).tolist())
+    few.save(root / "few.png")
+    assert pixels(data_url(root, "few.png", None)).format == "PNG"
+    monkeypatch.setattr("genixer.inference.data_url._MOST_BYTES", 5_000)
+    assert (root / "few.png").stat().st_size < 5_000
+    assert pixels(data_url(root, "few.png", None)).format == "JPEG"
 
 
 def test_pixels_of_an_image_that_was_made_smaller_would_mean_others() -> None:

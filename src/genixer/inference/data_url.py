@@ -19,7 +19,7 @@ __all__ = ["DataUrls", "data_url"]
 _PNG = b"\x89PNG\r\n\x1a\n"
 _AS_IT_IS = {"JPEG": "image/jpeg", "PNG": "image/png"}
 _MOST_BYTES = 20_000_000
-"""Bytes of a file that is sent as it is; servers refuse larger bodies."""
+"""Bytes of a file that is sent as it is, or as a PNG; servers refuse larger bodies."""
 _QUALITY = 95
 _ORIENTATION = 0x0112
 _GREY = (122, 116, 104)
@@ -30,7 +30,8 @@ def data_url(root: Path, path: str, most_px: int | None, squared: bool = False) 
     """Image `path` below `root` as a data URL, upright.
 
     An upright RGB or grey JPEG or PNG of at most `most_px` pixels keeps its bytes, metadata too;
-    another PNG becomes a PNG, so that no pixel is lost, and all else a JPEG, of at most that size.
+    another PNG becomes a PNG, so that no pixel is lost, unless that were too large to send, and all
+    else a JPEG, of at most that size.
     `squared` lays it in the middle of a square, for models whose coordinates are those of one.
     Raises `ImageError` for a file that is not whole.
     """
@@ -45,10 +46,12 @@ def data_url(root: Path, path: str, most_px: int | None, squared: bool = False) 
         image = _square(image)
     if most_px is not None and image.width * image.height > most_px:
         image = _smaller(image, most_px)
-    written = BytesIO()
     if data and data.startswith(_PNG):
+        written = BytesIO()
         image.save(written, "PNG", compress_level=1)
-        return _url("image/png", written.getvalue())
+        if written.tell() <= _MOST_BYTES:
+            return _url("image/png", written.getvalue())
+    written = BytesIO()
     image.save(written, "JPEG", quality=_QUALITY, subsampling=0)
     return _url("image/jpeg", written.getvalue())
 
