@@ -432,7 +432,7 @@ def test_a_server_that_refuses_to_list_so_many_tokens_stops_the_judge(root: Path
         refused = Answer(400, b'{"message": "top_logprobs is at most 5"}')
         return refused if call.body.get("top_logprobs", 0) > 5 else good(call)
 
-    with ChatServer(script) as server, pytest.raises(BackendError, match="at most 5.*dialect"):
+    with ChatServer(script) as server, pytest.raises(BackendError, match=r"at most 5.*dialect"):
         at(server, dialect="openai").choose([request()], ["Yes", "No"], root)
 
 
@@ -459,6 +459,15 @@ def test_the_revision_is_of_model_and_settings_and_lasts(root: Path) -> None:
         models["data"][0]["root"] = "other-vlm"
         server.models = Answer(content=json.dumps(models).encode())
         assert at(server).revision != first
+
+
+def test_the_revision_tells_one_manner_of_asking_from_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with ChatServer() as server:
+        now = at(server).revision
+        monkeypatch.setattr("genixer.inference.openai._MANNER", 1)
+        assert at(server).revision != now
 
 
 def test_what_a_dialect_cannot_is_known_to_the_plan_without_its_libraries() -> None:

@@ -51,6 +51,8 @@ _GREY_64 = (
     "EAAAgEoNfkRjeEmwcBqMlNRyAQCAQCgUAgEAgEAsHzYAFAdAEArKmlZAAAAABJRU5ErkJggg=="
 )
 """A picture of 64 x 64 px."""
+_MANNER = 2
+"""Manners of asking and weighing there have been: the rows of two are not mixed in a step."""
 _TOLD = ("dialect", "preset", "hint", "guided_json", "most_px", "extra")
 """Settings that change what is asked."""
 
@@ -100,7 +102,8 @@ class OpenAiBackend:
             raise
         self._server.when_back = partial(see_same_model, served, model)
         told = settings.model_dump(mode="json", include=set(_TOLD))
-        self.revision = content_id("openai", served, told, self._preset.model_dump(mode="json"))
+        preset = self._preset.model_dump(mode="json")
+        self.revision = content_id("openai", _MANNER, served, told, preset)
 
     def close(self) -> None:
         """End connections and thread; done by itself when the backend is no longer used."""

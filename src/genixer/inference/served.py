@@ -44,9 +44,9 @@ def served_model(content: bytes, model: str) -> dict[str, Any]:
 
 
 def see_same_model(known: Mapping[str, Any], model: str, content: bytes) -> None:
-    """Raise `BackendError` if the list of models in `content` says otherwise of `model` than before.
+    """Raise `BackendError` if the list of models in `content` tells of another `model` than before.
 
-    What it said then is `known`. What is said only once, or is null as while llama.cpp loads, is no
+    What it told then is `known`. What is said only once, or is null as while llama.cpp loads, is no
     difference. Raises `ConfigError` for a model that is not on the list any more.
     """
     found = served_model(content, model) if known else {}
