@@ -234,6 +234,21 @@ def test_a_server_too_busy_to_list_its_models_is_asked_again(status: int, root: 
         assert server.probes == 2
 
 
+def test_a_model_that_is_listed_before_it_is_loaded_is_waited_for(root: Path) -> None:
+    """As llama.cpp does, whose `meta` is null until then."""
+    loading = Answer(content=b'{"data": [{"id": "tiny", "meta": null}]}')
+    loaded = Answer(content=b'{"data": [{"id": "tiny", "meta": {"n_params": 5}}]}')
+    with ChatServer() as server:
+        server.models = loaded
+        revision = backend_at(server, dialect="llama_cpp").revision
+        server.models = loading
+        threading.Timer(0.2, lambda: setattr(server, "models", loaded)).start()
+        assert backend_at(server, dialect="llama_cpp").revision == revision
+        server.models = loading
+        with pytest.raises(BackendError, match="'tiny' is still loading"):
+            backend_at(server, dialect="llama_cpp", patience_s=0.2)
+
+
 def test_a_server_that_stays_too_busy_ends_the_run(root: Path) -> None:
     with ChatServer() as server:
         server.models = Answer(429, b"busy")

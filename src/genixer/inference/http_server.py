@@ -112,8 +112,8 @@ class HttpServer:
         self._probing, self._trying = asyncio.Lock(), asyncio.Lock()
         self._up_at = self._not_before = -float("inf")
         self._models: _Models
-        self.when_back: Callable[[bytes], None] = lambda _: None
-        """Told the list of models of a server that was away."""
+        self.when_up: Callable[[bytes], object] = lambda _: None
+        """Told the list of models when it is up; raises `BadReplyError` while it loads."""
         self._sound = False
         """Whether the server has ever answered a request like ours."""
         self._lost = 0
@@ -267,7 +267,7 @@ class HttpServer:
                     self._models = await self._look()
                     if self._models.status not in _DOWN:
                         if self._models.status == 200:
-                            self.when_back(self._models.content)
+                            self.when_up(self._models.content)
                         self._up_at = time.monotonic()
                         return self._models
                     detail = f"status {self._models.status}"
@@ -276,8 +276,8 @@ class HttpServer:
                         f"{self._base_url} is not what its certificate says: {error}; a private "
                         "authority's certificates are named in the variable SSL_CERT_FILE"
                     ) from None
-                except _Fault as fault:
-                    detail = fault.detail
+                except (_Fault, BadReplyError) as fault:
+                    detail = str(fault)
                 except (aiohttp.ClientError, TimeoutError) as error:
                     detail = _said(error)
                 if time.monotonic() - since > self._patience.gone_s:

@@ -95,15 +95,23 @@ class OpenAiBackend:
         self._server = self._thread.call(_connect(settings, key, self._trial(), proxy))
         self._end = weakref.finalize(self, _disconnect, self._thread, self._server)
         try:
-            listed = self._thread.call(self._server.models())
-            served = served_model(listed, model) if self._spoken.lists else {}
+            served = self._served()
         except BaseException:
             self.close()
             raise
-        self._server.when_back = partial(see_same_model, served, model)
         told = settings.model_dump(mode="json", include=set(_TOLD))
         preset = self._preset.model_dump(mode="json")
         self.revision = content_id("openai", _MANNER, served, told, preset)
+
+    def _served(self) -> dict[str, Any]:
+        """What the server says of the model once it is up; looked at again whenever it was away."""
+        if not self._spoken.lists:
+            self._thread.call(self._server.models())
+            return {}
+        self._server.when_up = partial(served_model, model=self.model)
+        served = served_model(self._thread.call(self._server.models()), self.model)
+        self._server.when_up = partial(see_same_model, served, self.model)
+        return served
 
     def close(self) -> None:
         """End connections and thread; done by itself when the backend is no longer used."""

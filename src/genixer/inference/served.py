@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from genixer.errors import BackendError, ConfigError, near
+from genixer.inference.chat_api import BadReplyError
 
 __all__ = ["see_same_model", "served_model"]
 
@@ -18,7 +19,8 @@ _LASTING = ("id", "root", "parent", "owned_by", "max_model_len", "meta")
 def served_model(content: bytes, model: str) -> dict[str, Any]:
     """What the list of models in `content` says of `model`, as far as it lasts.
 
-    Empty where the server has no list. Raises `ConfigError` for a model that is not on it.
+    Empty where the server has no list. Raises `ConfigError` for a model that is not on it,
+    `BadReplyError` for one that is still loading.
 
     >>> served_model(b'{"data": [{"id": "qwen", "created": 17, "max_model_len": 4096}]}', "qwen")
     {'id': 'qwen', 'max_model_len': 4096}
@@ -40,18 +42,20 @@ def served_model(content: bytes, model: str) -> dict[str, Any]:
     if models and model not in models:
         raise ConfigError(f"the server has no model {model!r}; {near(model, models)}")
     said = models.get(model, {})
+    # llama.cpp lists a model before it has read it.
+    if "meta" in said and said["meta"] is None:
+        raise BadReplyError(f"the model {model!r} is still loading")
     return {key: said[key] for key in _LASTING if key in said}
 
 
 def see_same_model(known: Mapping[str, Any], model: str, content: bytes) -> None:
     """Raise `BackendError` if the list of models in `content` tells of another `model` than before.
 
-    What it told then is `known`. What is said only once, or is null as while llama.cpp loads, is no
-    difference. Raises `ConfigError` for a model that is not on the list any more.
+    What it told then is `known`. Otherwise as `served_model`.
     """
-    found = served_model(content, model) if known else {}
+    found = served_model(content, model)
     for key in known.keys() & found.keys():
-        if found[key] is not None and known[key] not in (None, found[key]):
+        if found[key] != known[key]:
             raise BackendError(
                 f"the server was away and came back with another model: {model!r} has the {key} "
                 f"{found[key]!r}, not {known[key]!r} any more; start it as it was and run the same "
