@@ -96,6 +96,12 @@ def test_what_a_models_makers_recommend_is_turned_off(
     assert wanted["min_p"] == 0.1
 
 
+@pytest.mark.parametrize("name", ["seed", "temperature", "top_p", "logprobs", "response_format"])
+def test_what_the_step_says_is_not_said_again_in_extra(name: str) -> None:
+    with pytest.raises(ValueError, match="set by the backend itself"):
+        OpenAiSettings(extra={name: 1})
+
+
 def test_a_seed_of_63_bits_fits_a_server_that_reads_31(root: Path) -> None:
     assert sent(root, request(2**62 + 12345))["seed"] < 2**31
 

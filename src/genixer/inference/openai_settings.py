@@ -14,7 +14,10 @@ from genixer.inference.hints import Hint
 
 __all__ = ["OpenAiSettings"]
 
-_OURS = ("model", "messages", "seed", "stream", "n", "logprobs", "top_logprobs", "response_format")
+_OURS = (
+    *("model", "messages", "seed", "temperature", "top_p", "stream", "n"),
+    *("logprobs", "top_logprobs", "response_format"),
+)
 
 
 class OpenAiSettings(BackendSettings):
