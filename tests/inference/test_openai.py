@@ -377,6 +377,7 @@ def test_an_option_that_is_no_single_token_there_is_refused(root: Path) -> None:
     [
         (Answer(404, b"{}"), "needs /tokenize"),
         (Answer(400, b"{}"), "does not spell 'Yes'"),
+        (Answer(content=b'{"said": ' + b"[" * 20_000), "holds no tokens"),
         (Answer(content=b'{"tokens": [7]}'), "cannot be said in the chat template"),
     ],
 )
@@ -384,7 +385,7 @@ def test_a_vllm_that_spells_no_tokens_is_no_judge(answer: Answer, said: str, roo
     with ChatServer() as server:
         server.tokens = lambda body: answer
         with pytest.raises((BackendError, ConfigError), match=said):
-            at(server).choose([request()], ["Yes"], root)
+            at(server, first_wait_s=0.01).choose([request()], ["Yes"], root)
         # No row was asked about; a refusal alone is held against a plain request.
         assert all(words_of(call.body) == "Hi" for call in server.calls)
 

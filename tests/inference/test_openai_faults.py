@@ -357,6 +357,13 @@ def test_closing_a_stream_leaves_nothing_running(root: Path) -> None:
     assert threading.active_count() <= before
 
 
+def test_a_list_of_models_that_is_none_is_said_to_be(root: Path) -> None:
+    with ChatServer() as server:
+        server.models = Answer(content=b"[" * 20_000)
+        with pytest.raises(BackendError, match="list of models is none"):
+            backend_at(server)
+
+
 def test_a_model_that_is_not_served_is_named_with_those_that_are(root: Path) -> None:
     with ChatServer() as server, pytest.raises(ConfigError, match="did you mean tiny"):
         load_backend("openai", "tinny", settings={"base_url": server.url})

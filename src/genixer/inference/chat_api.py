@@ -173,7 +173,7 @@ def read_reply(content: bytes, may_be_empty: bool = False) -> Reply:
         raise BadReplyError(
             f"the answer is no chat completion: {error}: {_shown(content)}"
         ) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadReplyError(f"the answer is not JSON: {error}: {_shown(content)}") from None
     if not body.choices:
         raise BadReplyError("the answer has no choices")

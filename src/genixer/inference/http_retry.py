@@ -37,6 +37,7 @@ def asked_pause_s(headers: Mapping[str, str]) -> float | None:
     ...                "date": "Thu, 26 Nov 2026 10:00:00 GMT"})
     7.0
     >>> asked_pause_s({"retry-after": "soon"})
+    >>> asked_pause_s({"retry-after": "Thu, 26 Nov 2026 10:00:00 +99999999999999"})
     """
     asked = headers.get("retry-after", "").strip()
     if asked.replace(".", "", 1).isdecimal() and asked.isascii():
@@ -51,6 +52,6 @@ def asked_pause_s(headers: Mapping[str, str]) -> float | None:
 def _moment(text: str) -> datetime | None:
     try:
         found = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return found if found.tzinfo else found.replace(tzinfo=UTC)

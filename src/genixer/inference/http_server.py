@@ -378,7 +378,7 @@ def _message(content: bytes) -> str:
     """What a server says of a failure, in whichever form."""
     try:
         body = msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _shown(content)
     error = body.get("error", body) if isinstance(body, dict) else body
     said = error.get("message", error) if isinstance(error, dict) else error

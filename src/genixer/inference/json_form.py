@@ -65,7 +65,7 @@ def fits_form(text: str, schema: Mapping[str, Any] | None = None) -> bool:
     if schema:
         try:
             return msgspec.json.decode(text, type=dict[str, Any]).keys() == set(schema["required"])
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return False
     try:
         return bool(msgspec.json.decode(text, type=_Pairs).pairs)

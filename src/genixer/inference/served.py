@@ -34,7 +34,7 @@ def served_model(content: bytes, model: str) -> dict[str, Any]:
     try:
         listed = msgspec.json.decode(content)["data"]
         models = {str(one["id"]): one for one in listed}
-    except (msgspec.DecodeError, UnicodeDecodeError, TypeError, LookupError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError, TypeError, LookupError) as error:
         raise BackendError(
             f"the server's list of models is none ({type(error).__name__}); does base_url lead to "
             "an OpenAI-compatible API? it usually ends in /v1"

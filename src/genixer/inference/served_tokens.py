@@ -53,7 +53,7 @@ def read_tokens(content: bytes) -> list[int]:
     """
     try:
         return msgspec.json.decode(content, type=_Spelled).tokens
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadReplyError(f"the answer holds no tokens: {error}") from None
 
 
