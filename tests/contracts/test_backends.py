@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from genixer.inference import BACKENDS, capabilities, load_backend
 from genixer.inference.base import Backend, Choice, Streams
 
 PRESET = Path(__file__).parent.parent / "fixtures" / "models" / "small.yaml"
+# What vLLM imports warns of itself.
+pytestmark = [pytest.mark.filterwarnings("ignore")] if find_spec("vllm") else []
 
 
 def _small_llava(folder: Path) -> str:
