@@ -25,6 +25,15 @@ def model() -> LoadedModel:
 
 
 @pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder with one image, `a.png`."""
+    from PIL import Image
+
+    Image.new("RGB", (40, 30), (10, 90, 200)).save(tmp_path / "a.png")
+    return tmp_path
+
+
+@pytest.fixture
 def pictures(tmp_path: Path) -> list[ImageRef]:
     """Four images of noise, of which the last is no image at all."""
     from PIL import Image

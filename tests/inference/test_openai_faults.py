@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from chat_server import BAD, CERTIFICATE, Answer, Call, ChatServer, good, words_of
-from PIL import Image
 
 from genixer.data import Completion, ImageRef, Request, Sampling, encode_row
 from genixer.errors import BackendError, ConfigError
@@ -20,12 +19,6 @@ from genixer.inference import load_backend
 from genixer.inference.openai import OpenAiBackend
 
 FAST = {"first_wait_s": 0.02, "longest_wait_s": 5.0, "timeout_s": 1.0, "attempts": 3}
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    Image.new("RGB", (40, 30), (10, 90, 200)).save(tmp_path / "a.png")
-    return tmp_path
 
 
 def rows(count: int, first: int = 0) -> list[Request]:

@@ -2,7 +2,6 @@ import time
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from genixer.data import ImageRef, Request, Sampling
 from genixer.errors import BackendError, ConfigError
@@ -10,12 +9,6 @@ from genixer.inference import load_backend
 from genixer.inference.base import Backend
 from genixer.tasks import TASKS, load_task
 from genixer.tasks.base import ParseError
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    Image.new("RGB", (40, 30), (10, 90, 200)).save(tmp_path / "a.png")
-    return tmp_path
 
 
 def scripted(**settings: float) -> Backend:
