@@ -160,9 +160,6 @@ class HttpServer:
                 return await self._try(name, attempt, url, said, read)
             except _Fault as found:
                 fault = found
-            if fault.drawn:
-                redrawn += 1
-                said = body(redrawn)
             if fault.then == "stop":
                 raise BackendError(self._told(fault, url))
             if fault.then == "refuse":
@@ -170,6 +167,9 @@ class HttpServer:
                 break
             if attempt < self._patience.attempts:
                 await self._wait(name, attempt, fault)
+                if fault.drawn:
+                    redrawn += 1
+                    said = body(redrawn)
         self._lost += 1
         if self._lost >= self._patience.stop_after and not await self._well_though(fault):
             raise BackendError(
