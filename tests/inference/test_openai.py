@@ -14,14 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from chat_server import (
-    Answer,
-    Call,
-    ChatServer,
-    good,
-    picture_of,
-    words_of,
-)
+from chat_server import Answer, Call, ChatServer, good, picture_of, words_of
 from PIL import Image
 
 from genixer.data import ImageRef, Request, Sampling

@@ -282,11 +282,15 @@ def test_a_server_that_comes_back_is_gone_on_with(root: Path) -> None:
 
 def test_a_server_that_comes_back_with_another_model_is_asked_nothing(root: Path) -> None:
     first = ChatServer(lambda call: Answer(content=good(call).content, delay_s=0.05))
-    stream = backend_at(first, concurrency_max=2, patience_s=20.0).stream(rows(40), root)
+    backend = backend_at(first, concurrency_max=2, patience_s=20.0)
+    stream = backend.stream(rows(40), root)
     for _ in range(5):
         next(stream)
     first.close()
-    time.sleep(0.5)  # no server starts at once; until then those on their way see that it is gone
+    seen_by = time.monotonic() + 10.0
+    while not backend._server._probing.locked():  # until those on their way see that it is gone
+        assert time.monotonic() < seen_by
+        time.sleep(0.01)
     with ChatServer(port=first.port) as other:
         other.models = Answer(content=b'{"data": [{"id": "tiny", "root": "other-vlm"}]}')
         with pytest.raises(BackendError, match="root 'other-vlm', not 'tiny-vlm'"):

@@ -31,6 +31,7 @@ _ENDS: Mapping[str | None, Literal["stop", "length"]] = {
     **dict.fromkeys(("length", "max_tokens"), "length"),
 }
 _NEXT_SEED = 1 << 20
+"""From one seed of a request to its next: far enough that seeds side by side never meet."""
 _MOST_SHOWN = 200
 
 

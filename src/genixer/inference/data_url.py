@@ -31,9 +31,8 @@ def data_url(root: Path, path: str, most_px: int | None, squared: bool = False) 
 
     An upright RGB or grey JPEG or PNG of at most `most_px` pixels keeps its bytes, metadata too;
     another PNG becomes a PNG, so that no pixel is lost, unless that were too large to send, and all
-    else a JPEG, of at most that size.
-    `squared` lays it in the middle of a square, for models whose coordinates are those of one.
-    Raises `ImageError` for a file that is not whole.
+    else a JPEG, of at most that size. `squared` lays it in the middle of a square, for models whose
+    coordinates are those of one. Raises `ImageError` for a file that is not whole.
     """
     data = image_bytes(root, path, _MOST_BYTES)
     image = open_bytes(path, data) if data else open_image(root, path)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["fits_form", "response_format"]
+__all__ = ["answer_schema", "fits_form", "response_format"]
 
 
 class _Pair(msgspec.Struct, forbid_unknown_fields=True):
@@ -23,14 +23,14 @@ class _Pairs(msgspec.Struct, forbid_unknown_fields=True):
     pairs: list[_Pair]
 
 
-def response_format(schema: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What the API calls it.
+def answer_schema(schema: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The JSON schema of an answer: `schema` where a request has one, else that of a pair or more.
 
-    >>> response_format()["type"]
-    'json_schema'
+    >>> answer_schema()["required"]
+    ['pairs']
     """
     if schema:
-        return _named("answer", dict(schema))
+        return dict(schema)
     words = {"type": "string"}
     pair = {
         "type": "object",
@@ -38,20 +38,22 @@ def response_format(schema: Mapping[str, Any] | None = None) -> dict[str, Any]:
         "required": ["question", "answer"],
         "additionalProperties": False,
     }
-    pairs = {
+    return {
         "type": "object",
         "properties": {"pairs": {"type": "array", "items": pair, "minItems": 1}},
         "required": ["pairs"],
         "additionalProperties": False,
     }
-    return _named("pairs", pairs)
 
 
-def _named(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "json_schema",
-        "json_schema": {"name": name, "strict": True, "schema": schema},
-    }
+def response_format(schema: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """`answer_schema` as the OpenAI API takes it.
+
+    >>> response_format()["type"]
+    'json_schema'
+    """
+    named = {"name": "answer" if schema else "pairs", "strict": True}
+    return {"type": "json_schema", "json_schema": {**named, "schema": answer_schema(schema)}}
 
 
 def fits_form(text: str, schema: Mapping[str, Any] | None = None) -> bool:

@@ -138,7 +138,13 @@ class OpenAiBackend:
     def choose(
         self, requests: Sequence[Request], options: Sequence[str], images: Path
     ) -> list[Choice]:
-        """Weights of `options`, each a single word, from the first token's likeliest."""
+        """Log-probability of each of `options`, single words, as the answer's first token.
+
+        Natural logs. vLLM weighs just these tokens, other servers list their likeliest, and `weigh`
+        says what an unlisted one gets. NaN for a request that is unusable. Raises `ConfigError` for
+        a dialect without log-probabilities and for an option of several words or tokens,
+        `BackendError` for a server that weighs or spells none.
+        """
         if "choose" in self.settings.lacking:
             raise ConfigError(
                 f"a server of the dialect {self.settings.dialect} gives no log-probabilities, so "

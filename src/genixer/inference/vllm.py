@@ -23,7 +23,7 @@ from genixer.data import Completion, Request
 from genixer.errors import BackendError, ConfigError
 from genixer.inference.base import Choice
 from genixer.inference.hints import Hint
-from genixer.inference.json_form import fits_form, response_format
+from genixer.inference.json_form import answer_schema, fits_form
 from genixer.inference.option_tree import Start, follow_ups, weigh_options
 from genixer.inference.vllm_settings import VllmSettings
 from genixer.inference.vlm_prompt import vlm_prompt
@@ -191,8 +191,7 @@ class VllmBackend:
             "stop_token_ids": list(self.words.end_ids),
         }
         if self.settings.guided_json:
-            form = response_format(request.schema)
-            params["structured_outputs"] = form["json_schema"]["schema"]
+            params["structured_outputs"] = answer_schema(request.schema)
         return params
 
     def _completion(self, request: Request, output: Any) -> Completion:
